@@ -1,0 +1,56 @@
+package rp
+
+// A Decision is all that a request comes to. Nothing has been written yet.
+type Decision struct {
+	Respond      *Response    // ends the request at the gateway; nil lets it through
+	Request      RequestEdits // toward the service, where credentials are hidden or a callback is passed on
+	Upstream     HeaderEdits  // toward the service
+	Downstream   HeaderEdits  // toward the client; cookies live here
+	Authenticate *Principal   // consumer, credential, groups
+	Reason       Reason       // for logs and metrics, never for control flow
+}
+
+// Response is an answer of the gateway's own.
+type Response struct {
+	Status int
+	Body   []byte
+}
+
+// RequestEdits changes the request on its way to the service. Nil and empty
+// fields change nothing.
+type RequestEdits struct {
+	Method   string
+	RawQuery *string
+	Body     *[]byte
+}
+
+// Field is one header field. Values are made safe for the wire by pdkio.
+type Field struct {
+	Name  string
+	Value string
+}
+
+// HeaderEdits changes header fields: first Clear (exact spellings), then Set,
+// which replaces, then Add, which appends (toward the client only).
+type HeaderEdits struct {
+	Clear []string
+	Set   []Field
+	Add   []Field
+}
+
+// Consumer is a Kong consumer.
+type Consumer struct {
+	ID, Username, CustomID string
+}
+
+// Principal is whom the gateway is told that the caller is. Either part may
+// be absent.
+type Principal struct {
+	Consumer     *Consumer
+	CredentialID string   // virtual credential (credential_claim)
+	Groups       []string // authenticated groups for the ACL plugin; nil: not set
+	Anonymous    bool
+}
+
+// Reason says in one word why a request came to its decision.
+type Reason string

@@ -1,0 +1,38 @@
+package rp
+
+import "fmt"
+
+// Kind is the class of an error; one function turns it into a Decision.
+type Kind uint8
+
+const (
+	// Unexpected is a fault of the provider, the configuration or this program: 500. The zero value, so that an error nobody classified fails closed.
+	Unexpected Kind = iota
+	// Unauthorized says that there is no valid credential: 401.
+	Unauthorized
+	// Forbidden says that the caller is known but may not: 403.
+	Forbidden
+	// Unavailable is a fault that ends by itself, such as storage that is down: 503.
+	Unavailable
+	// Invalid is a request that no retry makes good, such as an oversized one: 400.
+	Invalid
+)
+
+// Error is why a request was refused.
+type Error struct {
+	Kind        Kind
+	Status      int    // overrides the status of Kind when not zero
+	Code        string // RFC 6750 error code for the challenge; "" for none
+	Description string // for people; holds no secret. Shown to clients only with display_errors
+	Reason      Reason // for logs and metrics
+	Err         error  // the cause; logged, never shown
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %v", e.Description, e.Err)
+	}
+	return e.Description
+}
+
+func (e *Error) Unwrap() error { return e.Err }
