@@ -8,6 +8,7 @@ type Decision struct {
 	Downstream   HeaderEdits  // toward the client; cookies live here
 	Authenticate *Principal   // consumer, credential, groups
 	Reason       Reason       // for logs and metrics, never for control flow
+	Err          error        // why the request was denied; for logs. nil where it was not
 }
 
 // Response is an answer of the gateway's own.

@@ -1,0 +1,75 @@
+package rp
+
+import "kong-openid-connect/internal/claims"
+
+// authorize is claims authorization (behaviour.md 9): every pair must pass,
+// and no forbidden claim may be there.
+func (c *ClaimsPolicy) authorize(id *Identity) error {
+	for i := range c.Require {
+		if r := &c.Require[i]; !r.Required.Match(id.have(r)) {
+			return &Error{Kind: Forbidden, Code: "insufficient_scope", Description: "the required " + r.Name + " are missing", Reason: Reason("missing_" + r.Name)}
+		}
+	}
+	for _, name := range c.Forbidden {
+		if id.carries(name) {
+			return &Error{Kind: Forbidden, Description: "a forbidden claim is present", Reason: "claims_forbidden"}
+		}
+	}
+	return nil
+}
+
+// have returns what the caller has of a requirement's kind (behaviour.md 9,
+// U59): the access token's claim, else the introspection's, else userinfo's for
+// that method. Where the access token is opaque and was not introspected, the
+// token endpoint's scope and the ID token stand in.
+func (id *Identity) have(r *Requirement) []string {
+	if id.Access != nil {
+		if v, ok := claims.Lookup(id.Access.Claims, r.Path); ok {
+			return claims.Words(v)
+		}
+	}
+	if id.Introspection != nil {
+		if v, ok := claims.Lookup(id.Introspection, r.Path); ok {
+			return claims.Words(v)
+		}
+	}
+	if id.Origin == MethodUserInfo && id.UserInfo != nil {
+		if v, ok := claims.Lookup(id.UserInfo, r.Path); ok {
+			return claims.Words(v)
+		}
+	}
+	if id.Access == nil && id.Introspection == nil {
+		if r.Name == "scopes" && id.Scope != "" {
+			return claims.Words(id.Scope)
+		}
+		if id.ID != nil {
+			if v, ok := claims.Lookup(id.ID.Claims, r.Path); ok {
+				return claims.Words(v)
+			}
+		}
+	}
+	return nil
+}
+
+// carries reports whether a top-level claim is there at all, null included (U60).
+func (id *Identity) carries(name string) bool {
+	if id.Access != nil {
+		if _, ok := id.Access.Claims[name]; ok {
+			return true
+		}
+	}
+	if _, ok := id.Introspection[name]; ok {
+		return true
+	}
+	if id.Access == nil && id.Introspection == nil {
+		if id.ID != nil {
+			if _, ok := id.ID.Claims[name]; ok {
+				return true
+			}
+		}
+		if _, ok := id.UserInfo[name]; ok {
+			return true
+		}
+	}
+	return false
+}

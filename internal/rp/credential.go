@@ -1,0 +1,32 @@
+package rp
+
+import "kong-openid-connect/internal/token"
+
+// Place is where in a request a credential was found.
+type Place uint8
+
+// The places, in the order in which they are searched (U22).
+const (
+	PlaceHeader Place = iota + 1
+	PlaceQuery
+	PlaceBody
+	PlaceCookie
+)
+
+// Credential is what a client presents to be authenticated by one method.
+type Credential struct {
+	Method Method
+	Place  Place
+	Name   string       // header, argument or cookie that held it
+	Token  token.Opaque // bearer token, refresh token
+	User   string       // user name or client id
+	Secret token.Opaque // password or client secret
+
+	session  *Session
+	callback *callback
+}
+
+// Places says where one kind of credential may stand.
+type Places struct {
+	Header, Query, Body, Cookie bool
+}

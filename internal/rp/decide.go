@@ -1,0 +1,169 @@
+package rp
+
+import (
+	"context"
+	"errors"
+)
+
+// Decide turns a request into a decision. It never fails: every error becomes
+// a Decision that denies, in deny.
+func (p *Policy) Decide(ctx context.Context, r *Request) *Decision {
+	x := &Exchange{Policy: p, Request: r}
+	d, err := x.decide(ctx)
+	if err != nil {
+		return x.deny(ctx, err)
+	}
+	if d == nil {
+		return x.deny(ctx, &Error{Description: "no decision was made", Reason: "internal"})
+	}
+	return d
+}
+
+func (x *Exchange) decide(ctx context.Context) (*Decision, error) {
+	p, r := x.Policy, x.Request
+	if err := r.Need(ctx, p.needs()); err != nil {
+		return nil, &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+	}
+	if !p.RunOnPreflight && r.Method == "OPTIONS" {
+		return x.preflight(), nil
+	}
+	if err := x.chooseClient(ctx); err != nil {
+		return nil, err
+	}
+	id, d, err := x.identify(ctx)
+	if d != nil || err != nil {
+		return d, err
+	}
+	return x.admit(ctx, id)
+}
+
+// identify searches the methods in their order. The first credential found
+// decides, but for the fall-through that a method asks for by a nil identity.
+func (x *Exchange) identify(ctx context.Context) (*Identity, *Decision, error) {
+	if id, d, err := x.loginUnderWay(ctx); id != nil || d != nil || err != nil {
+		return id, d, err
+	}
+	for _, m := range methods {
+		if !x.Policy.Methods.Has(m.name()) {
+			continue
+		}
+		c, err := m.find(ctx, x)
+		if err != nil {
+			return nil, nil, asError(err)
+		}
+		if c == nil {
+			continue
+		}
+		id, err := m.authenticate(ctx, x, c)
+		var a *answer
+		if errors.As(err, &a) {
+			return nil, a.decision, nil
+		}
+		if err != nil {
+			return nil, nil, asError(err)
+		}
+		if id == nil {
+			continue
+		}
+		id.Method = m.name()
+		if id.Origin == "" {
+			id.Origin = id.Method
+		}
+		x.used = c
+		return id, nil, nil
+	}
+	return nil, nil, &Error{Kind: Unauthorized, Description: "no credential was found", Reason: "no_credential"}
+}
+
+// admit runs the phases that every method shares once the caller is known.
+func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
+	p := x.Policy
+	if !id.Expiry.IsZero() && expired(p.Now(), id.Expiry, p.Leeway) {
+		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the access token has expired", Reason: "expired"}
+	}
+	if err := p.Claims.authorize(id); err != nil {
+		return nil, err
+	}
+	if err := x.keepSession(ctx, id); err != nil {
+		return nil, err
+	}
+	d := &Decision{Reason: Reason("ok_" + string(id.Method))}
+	x.headers(d, id)
+	if p.Login.Methods.Has(id.Method) {
+		if err := x.loginAction(ctx, d, id); err != nil {
+			return nil, err
+		}
+	}
+	if d.Respond == nil {
+		if err := x.hide(ctx, d, id); err != nil {
+			return nil, err
+		}
+		x.principal(d, id)
+	} else {
+		d.Upstream = HeaderEdits{}
+	}
+	for _, c := range x.cookies {
+		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
+	}
+	return d, nil
+}
+
+// answer is how a method answers a request itself, as with a redirect to the provider.
+type answer struct{ decision *Decision }
+
+func (*answer) Error() string { return "answered" }
+
+func asError(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &Error{Description: "unexpected error", Reason: "internal", Err: err}
+}
+
+// chooseClient picks the client of the request (behaviour.md 4.1).
+func (x *Exchange) chooseClient(ctx context.Context) error {
+	p := x.Policy
+	if len(p.Clients) < 2 {
+		return nil
+	}
+	v, err := x.clientArg(ctx)
+	if err != nil {
+		return &Error{Description: "the request's arguments could not be read", Reason: "gateway", Err: err}
+	}
+	x.Client = p.clientIndex(v)
+	return nil
+}
+
+func (x *Exchange) clientArg(ctx context.Context) (string, error) {
+	s := &x.Policy.ClientArg
+	for _, h := range s.Headers {
+		if v := x.Request.Header.Get(h); v != "" {
+			return v, nil
+		}
+	}
+	if s.Arg == "" {
+		return "", nil
+	}
+	v, _, err := x.Request.arg(ctx, Places{Query: true, Body: true}, s.Arg)
+	return v, err
+}
+
+func (p *Policy) clientIndex(v string) int {
+	for i := range p.Clients {
+		if v != "" && p.Clients[i].ID == v {
+			return i
+		}
+	}
+	n := 0
+	for _, c := range []byte(v) {
+		if c < '0' || c > '9' || n > len(p.Clients) {
+			return 0
+		}
+		n = n*10 + int(c-'0')
+	}
+	if n >= 1 && n <= len(p.Clients) {
+		return n - 1
+	}
+	return 0
+}

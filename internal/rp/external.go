@@ -1,0 +1,115 @@
+package rp
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// origin returns scheme://host[:port] of the request as its client sees it.
+// Whatever is not a plain host name or address is refused: it goes into
+// redirects.
+func (e External) origin() (string, bool) {
+	if e.Scheme != "http" && e.Scheme != "https" {
+		return "", false
+	}
+	host := e.Host
+	if !validHost(host) {
+		return "", false
+	}
+	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
+		host = "[" + host + "]"
+	}
+	if e.Port == 0 || e.Scheme == "http" && e.Port == 80 || e.Scheme == "https" && e.Port == 443 {
+		return e.Scheme + "://" + host, true
+	}
+	if e.Port < 0 || e.Port > 65535 {
+		return "", false
+	}
+	return e.Scheme + "://" + host + ":" + strconv.Itoa(e.Port), true
+}
+
+func validHost(h string) bool {
+	if h == "" || len(h) > 255 {
+		return false
+	}
+	if strings.HasPrefix(h, "[") || strings.Contains(h, ":") {
+		a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(h, "["), "]"))
+		return err == nil && a.Is6() && a.Zone() == ""
+	}
+	for _, c := range []byte(h) {
+		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_'
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// url returns the request's URL as its client sees it, without a query.
+func (x *Exchange) url(ctx context.Context) (string, error) {
+	if err := x.Request.Need(ctx, NeedExternal|NeedTarget); err != nil {
+		return "", &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+	}
+	e := x.Request.External
+	o, ok := e.origin()
+	if !ok {
+		return "", &Error{Kind: Invalid, Description: "the request's host is not a host name", Reason: "bad_host"}
+	}
+	return o + safePath(e.Path), nil
+}
+
+// safePath makes a path fit for a Location header: it begins with one slash,
+// and bytes that a URL may not hold are percent-encoded. Escapes stay.
+func safePath(p string) string {
+	p = "/" + strings.TrimLeft(p, "/\\")
+	var b strings.Builder
+	for i := 0; i < len(p); i++ {
+		c := p[i]
+		switch {
+		case c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}?#", c) >= 0:
+			b.WriteString("%" + strings.ToUpper(strconv.FormatUint(uint64(c)|0x100, 16)[1:]))
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// safeQuery does the same to a query.
+func safeQuery(q string) string {
+	var b strings.Builder
+	for i := 0; i < len(q); i++ {
+		c := q[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}#", c) >= 0 {
+			b.WriteString("%" + strings.ToUpper(strconv.FormatUint(uint64(c)|0x100, 16)[1:]))
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// sameOrigin reports whether target is an absolute URL of origin.
+func sameOrigin(target, origin string) bool {
+	u, err := url.Parse(target)
+	if err != nil || u.User != nil || u.Opaque != "" || u.Host == "" {
+		return false
+	}
+	o, err := url.Parse(origin)
+	if err != nil {
+		return false
+	}
+	return strings.EqualFold(u.Scheme, o.Scheme) && strings.EqualFold(hostPort(u), hostPort(o))
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[strings.ToLower(u.Scheme)]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}

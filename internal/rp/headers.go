@@ -1,0 +1,231 @@
+package rp
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"kong-openid-connect/internal/claims"
+	"kong-openid-connect/internal/token"
+)
+
+// Source is what a header's value is taken from.
+type Source uint8
+
+// The sources of header values (behaviour.md 11.1).
+const (
+	FromClaim Source = iota
+	FromAccessToken
+	FromIDToken
+	FromRefreshToken
+	FromAccessTokenJWK
+	FromIDTokenJWK
+	FromIntrospection
+	FromIntrospectionJWT
+	FromUserInfo
+	FromUserInfoJWT
+	FromSession // Attribute names which part
+)
+
+// HeaderRule sets one header from one source.
+type HeaderRule struct {
+	Name      string // canonical spelling: X-User
+	Source    Source
+	Path      claims.Path // FromClaim
+	Bearer    bool        // prefix "Bearer "
+	Attribute string      // FromSession: id, audience, subject, timeout, idling-timeout, rolling-timeout, absolute-timeout
+}
+
+// HeaderPolicy is what the service behind and the client are told.
+type HeaderPolicy struct {
+	Upstream   []HeaderRule
+	Downstream []HeaderRule
+	guard      map[string]bool // canonical names of Upstream: never taken from the client
+}
+
+// NewHeaderPolicy returns the policy of the rules. Where two rules set one
+// header the last one that has a value wins.
+func NewHeaderPolicy(upstream, downstream []HeaderRule) HeaderPolicy {
+	h := HeaderPolicy{Upstream: upstream, Downstream: downstream, guard: map[string]bool{}}
+	for _, r := range upstream {
+		if n := Canonical(r.Name); n != "authorization" {
+			h.guard[n] = true
+		}
+	}
+	return h
+}
+
+// identityHeader reports whether a header, named canonically, is one by which
+// the gateway tells services who the caller is. Clients may never send it.
+func identityHeader(name string) bool {
+	if name == "" || name[0] != 'x' {
+		return false
+	}
+	return strings.HasPrefix(name, "x-consumer-") || strings.HasPrefix(name, "x-credential-") ||
+		strings.HasPrefix(name, "x-authenticated-") || name == "x-anonymous-consumer"
+}
+
+// strip clears every spelling of the headers that a client may not send.
+// mapped limits it to the names that this configuration sets.
+func (x *Exchange) strip(e *HeaderEdits, mapped bool) {
+	guard := x.Policy.Headers.guard
+	for name := range x.Request.Header {
+		c := name
+		if strings.IndexByte(name, '_') >= 0 {
+			c = strings.ReplaceAll(name, "_", "-")
+		}
+		if guard[c] || !mapped && identityHeader(c) {
+			e.Clear = append(e.Clear, name)
+		}
+	}
+}
+
+// preflight passes an OPTIONS request on, without an identity.
+func (x *Exchange) preflight() *Decision {
+	d := &Decision{Reason: "preflight"}
+	x.strip(&d.Upstream, false)
+	return d
+}
+
+// headers fills the header edits of an admitted request.
+func (x *Exchange) headers(d *Decision, id *Identity) {
+	p := x.Policy
+	x.strip(&d.Upstream, false)
+	d.Upstream.Set = x.apply(p.Headers.Upstream, id)
+	d.Downstream.Set = x.apply(p.Headers.Downstream, id)
+}
+
+func (x *Exchange) apply(rules []HeaderRule, id *Identity) []Field {
+	if len(rules) == 0 {
+		return nil
+	}
+	out := make([]Field, 0, len(rules)+1)
+next:
+	for i := range rules {
+		v, ok := x.headerValue(&rules[i], id)
+		if !ok || v == "" {
+			continue
+		}
+		if rules[i].Bearer {
+			v = "Bearer " + v
+		}
+		for j := range out {
+			if out[j].Name == rules[i].Name {
+				out[j].Value = v
+				continue next
+			}
+		}
+		out = append(out, Field{rules[i].Name, v})
+	}
+	return out
+}
+
+func (x *Exchange) headerValue(r *HeaderRule, id *Identity) (string, bool) {
+	switch r.Source {
+	case FromClaim:
+		v, ok := id.Find(r.Path)
+		if !ok {
+			return "", false
+		}
+		return claims.Text(v)
+	case FromAccessToken:
+		return id.AccessToken.Reveal(), true
+	case FromIDToken:
+		return id.IDToken.Reveal(), true
+	case FromRefreshToken:
+		return id.RefreshToken.Reveal(), true
+	case FromAccessTokenJWK:
+		return jwkText(id.Access)
+	case FromIDTokenJWK:
+		return jwkText(id.ID)
+	case FromIntrospection:
+		return base64JSON(id.Introspection)
+	case FromUserInfo:
+		return base64JSON(id.UserInfo)
+	case FromIntrospectionJWT:
+		return id.IntrospectionJWT.Reveal(), true
+	case FromUserInfoJWT:
+		return id.UserInfoJWT.Reveal(), true
+	case FromSession:
+		return sessionAttribute(id.Session, r.Attribute)
+	}
+	return "", false
+}
+
+func jwkText(t *token.Token) (string, bool) {
+	if t == nil || t.Key == nil {
+		return "", false
+	}
+	b, err := t.Key.MarshalJSON()
+	if err != nil {
+		return "", false
+	}
+	return base64.StdEncoding.EncodeToString(b), true
+}
+
+func base64JSON(o claims.Object) (string, bool) {
+	if o == nil {
+		return "", false
+	}
+	b, err := json.Marshal(o)
+	if err != nil {
+		return "", false
+	}
+	return base64.StdEncoding.EncodeToString(b), true
+}
+
+func sessionAttribute(s *Session, name string) (string, bool) {
+	if s == nil {
+		return "", false
+	}
+	seconds := func(d time.Duration) (string, bool) {
+		if d <= 0 {
+			return "", false
+		}
+		return strconv.FormatInt(int64(d/time.Second), 10), true
+	}
+	switch name {
+	case "id":
+		return s.ID, true
+	case "audience":
+		return s.Audience, true
+	case "subject":
+		return s.Subject, true
+	case "timeout":
+		return seconds(s.Timeout)
+	case "idling-timeout":
+		return seconds(s.Idling)
+	case "rolling-timeout":
+		return seconds(s.Rolling)
+	case "absolute-timeout":
+		return seconds(s.Absolute)
+	}
+	return "", false
+}
+
+// principal tells the gateway and the service who the caller is (behaviour.md 10).
+func (x *Exchange) principal(d *Decision, id *Identity) {
+	p := x.Policy
+	var pr Principal
+	if p.Credential != nil {
+		if v, ok := id.Find(p.Credential); ok {
+			pr.CredentialID, _ = claims.Text(v)
+		}
+	}
+	if p.Groups != nil {
+		if v, ok := id.Find(p.Groups); ok {
+			pr.Groups = claims.Words(v)
+		}
+	}
+	if pr.CredentialID != "" {
+		d.Upstream.Set = append(d.Upstream.Set, Field{"X-Credential-Identifier", pr.CredentialID})
+	}
+	if len(pr.Groups) > 0 {
+		d.Upstream.Set = append(d.Upstream.Set, Field{"X-Authenticated-Groups", strings.Join(pr.Groups, ", ")})
+	}
+	if pr.CredentialID != "" || pr.Groups != nil {
+		d.Authenticate = &pr
+	}
+}

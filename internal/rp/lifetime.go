@@ -1,0 +1,140 @@
+package rp
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"kong-openid-connect/internal/token"
+)
+
+// expired reports whether a token that ends at exp is no longer good. The
+// boundary counts as expired (RFC 7519 4.1.4: "on or after").
+func expired(now, exp time.Time, leeway time.Duration) bool {
+	return !now.Before(exp.Add(leeway))
+}
+
+// refreshKept is how long the result of a refresh answers requests that still
+// carry the session it replaced.
+const refreshKept = 10 * time.Second
+
+// Flight keeps refreshes of one session to one at a time, and their results
+// for the requests that were on their way meanwhile.
+type Flight struct {
+	group singleflight.Group
+	mu    sync.Mutex
+	kept  map[string]kept
+}
+
+type kept struct {
+	result *refreshed
+	until  time.Time
+}
+
+type refreshed struct {
+	session *Session
+	cookies []string
+}
+
+func (f *Flight) recall(id string, now time.Time) *refreshed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if k, ok := f.kept[id]; ok && now.Before(k.until) {
+		return k.result
+	}
+	return nil
+}
+
+func (f *Flight) keep(id string, r *refreshed, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.kept == nil {
+		f.kept = map[string]kept{}
+	}
+	for k, v := range f.kept {
+		if !now.Before(v.until) {
+			delete(f.kept, k)
+		}
+	}
+	f.kept[id] = kept{r, now.Add(refreshKept)}
+}
+
+// refresh renews the tokens of a session (behaviour.md 7.4). nil without an
+// error: the provider refused, the session has ended.
+func (x *Exchange) refresh(ctx context.Context, b Browser, s *Session) (*refreshed, error) {
+	p := x.Policy
+	if r := p.Flight.recall(s.ID, p.Now()); r != nil {
+		return r, nil
+	}
+	v, err, _ := p.Flight.group.Do(s.ID, func() (any, error) {
+		if r := p.Flight.recall(s.ID, p.Now()); r != nil {
+			return r, nil
+		}
+		// The result serves every request that waits, so one that goes away must not end it.
+		ctx := context.WithoutCancel(ctx)
+		ctx, cancel := context.WithTimeout(ctx, refreshBudget)
+		defer cancel()
+		r, err := x.refreshNow(ctx, b, s)
+		if err != nil {
+			return nil, err
+		}
+		p.Flight.keep(s.ID, r, p.Now())
+		return r, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*refreshed), nil
+}
+
+// refreshBudget bounds a refresh, whatever the provider calls inside it add up to.
+const refreshBudget = 20 * time.Second
+
+func (x *Exchange) refreshNow(ctx context.Context, b Browser, s *Session) (*refreshed, error) {
+	p, old := x.Policy, s.Tokens
+	tr, err := p.Provider.Refresh(ctx, old.Client, old.RefreshToken)
+	if err != nil {
+		return nil, err
+	}
+	t := old
+	t.AccessToken, t.TokenType, t.Expiry = tr.AccessToken, tr.TokenType, tr.Expiry
+	if tr.Scope != "" {
+		t.Scope = tr.Scope
+	}
+	if tr.RefreshToken != "" {
+		t.RefreshToken = tr.RefreshToken
+	}
+	if token.LooksJWS(t.AccessToken.Reveal()) {
+		if _, err := p.Provider.VerifyAccessToken(ctx, t.AccessToken, MethodSession); err != nil {
+			return nil, err
+		}
+	}
+	if tr.IDToken != "" {
+		id, err := p.Provider.VerifyIDToken(ctx, tr.IDToken, IDTokenExpectation{Client: old.Client, AccessToken: tr.AccessToken, Method: MethodSession})
+		if err != nil {
+			return nil, err
+		}
+		// OpenID Connect Core 12.2: a refreshed ID token is about the same subject.
+		if sub, _ := id.Claims["sub"].(string); s.Subject != "" && sub != s.Subject {
+			return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the refreshed ID token has another subject", Reason: "refresh_subject"}
+		}
+		t.IDToken = tr.IDToken
+	}
+	if !t.Expiry.IsZero() && expired(p.Now(), t.Expiry, 0) {
+		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the refreshed access token has expired already", Reason: "expired"}
+	}
+	ns, cookies, err := p.Sessions.Update(ctx, b, s, t)
+	if err != nil {
+		return nil, err
+	}
+	return &refreshed{ns, cookies}, nil
+}
+
+// refused reports whether err is a refusal, not an outage.
+func refused(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == Unauthorized
+}

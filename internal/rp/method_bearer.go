@@ -1,0 +1,95 @@
+package rp
+
+import (
+	"context"
+	"crypto/subtle"
+
+	"kong-openid-connect/internal/claims"
+	"kong-openid-connect/internal/token"
+)
+
+// bearerMethod authenticates by a JWT access token (behaviour.md 6.2).
+type bearerMethod struct{}
+
+func (bearerMethod) name() Method { return MethodBearer }
+
+func (bearerMethod) find(ctx context.Context, x *Exchange) (*Credential, error) {
+	c, err := x.findBearer(ctx)
+	if c == nil || err != nil {
+		return nil, err
+	}
+	if token.LooksJWS(c.Token.Reveal()) {
+		return c, nil
+	}
+	if x.Policy.Methods.HasAny(MethodKongOAuth2, MethodIntrospection, MethodUserInfo) {
+		return nil, nil
+	}
+	return c, nil
+}
+
+func (bearerMethod) authenticate(ctx context.Context, x *Exchange, c *Credential) (*Identity, error) {
+	p := x.Policy
+	if !token.LooksJWS(c.Token.Reveal()) {
+		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the bearer token is not a JWT", Reason: "opaque_token"}
+	}
+	at, err := p.Provider.VerifyAccessToken(ctx, c.Token, MethodBearer)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.sessionCookieFits(at); err != nil {
+		return nil, err
+	}
+	id := &Identity{Client: x.Client, AccessToken: c.Token, TokenType: "Bearer", Access: at, Expiry: at.Expiry, verified: true}
+	if err := x.accompanyingIDToken(ctx, id); err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+// sessionCookieFits compares jwt_session_cookie with the token's claim
+// (behaviour.md 8.6).
+func (x *Exchange) sessionCookieFits(at *token.Token) error {
+	p := &x.Policy.Bearer
+	if p.SessionCookie == "" {
+		return nil
+	}
+	v, _ := claims.Lookup(at.Claims, claims.Path{p.SessionClaim})
+	want, _ := v.(string)
+	have := cookie(x.Request.Header, p.SessionCookie)
+	if want == "" || subtle.ConstantTimeCompare([]byte(want), []byte(have)) != 1 {
+		return &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the session cookie does not fit the access token", Reason: "jwt_session_cookie"}
+	}
+	return nil
+}
+
+// accompanyingIDToken verifies the ID token that a client sent along. It
+// never authenticates by itself.
+func (x *Exchange) accompanyingIDToken(ctx context.Context, id *Identity) error {
+	p, r := &x.Policy.Bearer, x.Request
+	if p.IDTokenName == "" {
+		return nil
+	}
+	raw := ""
+	if p.IDToken.Header {
+		_, raw = fold(r.Header, Canonical(p.IDTokenName))
+	}
+	if raw == "" {
+		v, _, err := r.arg(ctx, p.IDToken, p.IDTokenName)
+		if err != nil {
+			return err
+		}
+		raw = v
+	}
+	if raw == "" {
+		return nil
+	}
+	if t, ok := scheme(raw, "bearer"); ok {
+		raw = t
+	}
+	t, err := x.Policy.Provider.VerifyIDToken(ctx, token.Opaque(raw), IDTokenExpectation{Client: id.Client, AccessToken: id.AccessToken, Method: id.Method})
+	if err != nil {
+		return err
+	}
+	id.IDToken, id.ID = token.Opaque(raw), t
+	return nil
+}

@@ -1,0 +1,291 @@
+package rp
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"net/url"
+	"strings"
+
+	"kong-openid-connect/internal/token"
+)
+
+// authorizationCodeMethod sends the client to the provider and takes its
+// callback (behaviour.md 6.9, RFC 6749 4.1, RFC 7636, RFC 9207).
+type authorizationCodeMethod struct{}
+
+func (authorizationCodeMethod) name() Method { return MethodAuthorizationCode }
+
+// callback is an authorization response.
+type callback struct {
+	code, state, issuer string
+	errorCode           string
+	description         string
+	repeated            bool // an argument occurred twice (RFC 6749 3.1)
+	login               Login
+	outcome             LoginOutcome
+}
+
+// protocolArgs are arguments of an authorization response that no service is to see.
+var protocolArgs = []string{"code", "state", "session_state", "iss", "response", "id_token", "access_token", "token_type", "expires_in", "error", "error_description", "error_uri"}
+
+// loginUnderWay takes a callback before any other credential: a browser that
+// holds both a session and a pending login is finishing the login.
+func (x *Exchange) loginUnderWay(ctx context.Context) (*Identity, *Decision, error) {
+	p := x.Policy
+	if !p.Methods.Has(MethodAuthorizationCode) || !x.pendingLogin() {
+		return nil, nil, nil
+	}
+	cb, err := x.findCallback(ctx)
+	if err != nil || cb == nil || cb.outcome != LoginFound {
+		return nil, nil, err
+	}
+	if p.Methods.Has(MethodSession) {
+		// The session before the login ends with it: a new id at login.
+		if _, err := (sessionMethod{}).find(ctx, x); err != nil {
+			return nil, nil, err
+		}
+	}
+	id, err := x.finishLogin(ctx, cb)
+	if a, ok := err.(*answer); ok {
+		return nil, a.decision, nil
+	}
+	if err != nil {
+		return nil, nil, asError(err)
+	}
+	id.Method, id.Origin = MethodAuthorizationCode, MethodAuthorizationCode
+	x.used = &Credential{Method: MethodAuthorizationCode, callback: cb}
+	return id, nil, nil
+}
+
+func (x *Exchange) pendingLogin() bool {
+	found := false
+	eachCookie(x.Request.Header, func(name, _ string) {
+		found = found || x.Policy.Logins.Owns(name)
+	})
+	return found
+}
+
+func (authorizationCodeMethod) find(ctx context.Context, x *Exchange) (*Credential, error) {
+	cb, err := x.findCallback(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Credential{Method: MethodAuthorizationCode, callback: cb}, nil
+}
+
+func (authorizationCodeMethod) authenticate(ctx context.Context, x *Exchange, c *Credential) (*Identity, error) {
+	if c.callback == nil {
+		return nil, x.startLogin(ctx, "", false)
+	}
+	return x.finishLogin(ctx, c.callback)
+}
+
+// findCallback returns the authorization response that the request carries in
+// the place of the response mode, or nil.
+func (x *Exchange) findCallback(ctx context.Context) (*callback, error) {
+	var args url.Values
+	switch x.Policy.Code.ResponseMode {
+	case ModeFormPost:
+		if bodyKind(x.Request.Header.Get("content-type")) != formURLEncoded {
+			return nil, nil
+		}
+		if err := x.Request.parseForm(ctx); err != nil {
+			return nil, err
+		}
+		args = x.Request.form.values
+	default:
+		q, err := x.Request.queryValues(ctx)
+		if err != nil {
+			return nil, err
+		}
+		args = q
+	}
+	if len(args["state"]) == 0 || len(args["code"]) == 0 && len(args["error"]) == 0 {
+		return nil, nil
+	}
+	cb := &callback{code: args.Get("code"), state: args.Get("state"), issuer: args.Get("iss"), errorCode: args.Get("error"), description: args.Get("error_description")}
+	for _, n := range []string{"code", "state", "iss", "error"} {
+		cb.repeated = cb.repeated || len(args[n]) > 1
+	}
+	if err := x.Request.Need(ctx, x.Policy.bindings()); err != nil {
+		return nil, err
+	}
+	cb.login, cb.outcome = x.Policy.Logins.Resume(x.browser(), cb.state)
+	return cb, nil
+}
+
+func (p *Policy) bindings() Needs {
+	if p.Sessions == nil {
+		return 0
+	}
+	return p.Sessions.Binds()
+}
+
+// startLogin answers with the redirect to the provider. returnTo is where the
+// client lands after the login; "" is the present URL.
+func (x *Exchange) startLogin(ctx context.Context, returnTo string, restarted bool) error {
+	p := x.Policy
+	here, err := x.url(ctx)
+	if err != nil {
+		return err
+	}
+	if returnTo == "" {
+		returnTo = here
+		if p.Code.PreserveQuery && x.Request.RawQuery != "" {
+			returnTo += "?" + safeQuery(x.Request.RawQuery)
+		}
+	}
+	l := Login{ReturnTo: returnTo, RedirectURI: p.client(x.Client).RedirectURI, Nonce: random(18), Client: x.Client, Restarted: restarted}
+	if l.RedirectURI == "" {
+		l.RedirectURI = here
+	}
+	pkce, err := p.Provider.UsePKCE(ctx)
+	if err != nil {
+		return err
+	}
+	if pkce {
+		l.Verifier = token.Opaque(random(32))
+	}
+	state, cookies, err := p.Logins.Begin(x.browser(), l)
+	if err != nil {
+		return &Error{Description: "a login could not be begun", Reason: "login_begin", Err: err}
+	}
+	extra, err := x.clientArgs(ctx)
+	if err != nil {
+		return err
+	}
+	to, err := p.Provider.AuthorizationURL(ctx, AuthorizationRequest{
+		Client: x.Client, RedirectURI: l.RedirectURI, State: state, Nonce: l.Nonce, Verifier: l.Verifier, Extra: extra,
+	})
+	if err != nil {
+		return err
+	}
+	return &answer{x.redirect(to, append(x.cookies, cookies...), "login_begun")}
+}
+
+// clientArgs copies authorization_query_args_client from the client's request.
+func (x *Exchange) clientArgs(ctx context.Context) ([]Field, error) {
+	var out []Field
+	for _, n := range x.Policy.Code.ClientArgs {
+		v, _, err := x.Request.arg(ctx, Places{Query: true, Body: true}, n)
+		if err != nil {
+			return nil, err
+		}
+		if v != "" {
+			out = append(out, Field{n, v})
+		}
+	}
+	return out, nil
+}
+
+// finishLogin turns an authorization response into an identity.
+func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, error) {
+	p := x.Policy
+	deny := func(reason Reason, description string) error {
+		return &Error{Kind: Unauthorized, Description: description, Reason: reason}
+	}
+	if cb.repeated {
+		return nil, deny("callback_repeated", "an argument of the authorization response occurs twice")
+	}
+	switch cb.outcome {
+	case LoginForeign:
+		return nil, deny("state_unknown", "the authorization response has a state that was not made here")
+	case LoginStale:
+		return nil, x.restartLogin(ctx, cb)
+	}
+	if err := x.Request.Need(ctx, NeedExternal); err != nil {
+		return nil, err
+	}
+	cookies, first := p.Logins.Finish(x.browser(), cb.state)
+	x.cookies = append(x.cookies, cookies...)
+	if !first {
+		return nil, x.restartLogin(ctx, cb)
+	}
+	l := cb.login
+	x.Client, x.login = l.Client, &l
+	md, err := p.Provider.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if cb.issuer != "" && cb.issuer != md.Issuer || cb.issuer == "" && md.ResponseISS {
+		return nil, deny("callback_issuer", "the authorization response is not from the expected issuer (RFC 9207)")
+	}
+	switch cb.errorCode {
+	case "":
+	case "temporarily_unavailable", "server_error":
+		return nil, &Error{Description: "the provider answered the login with an error of its own", Reason: "provider_error"}
+	default:
+		return nil, deny("login_refused", "the provider refused the login: "+printable(cb.errorCode))
+	}
+	if cb.code == "" {
+		return nil, deny("callback_code", "the authorization response has no code")
+	}
+	tr, err := p.Provider.RedeemCode(ctx, l.Client, token.Opaque(cb.code), l.RedirectURI, l.Verifier)
+	if err != nil {
+		return nil, err
+	}
+	return x.loginIdentity(ctx, cb, tr)
+}
+
+func (x *Exchange) loginIdentity(ctx context.Context, cb *callback, tr *TokenResponse) (*Identity, error) {
+	p := x.Policy
+	id := &Identity{
+		Client: x.Client, AccessToken: tr.AccessToken, IDToken: tr.IDToken, RefreshToken: tr.RefreshToken, TokenType: tr.TokenType,
+		Scope: tr.Scope, Expiry: tr.Expiry, TokenResponse: tr.Raw, verified: true,
+	}
+	var err error
+	if tr.IDToken != "" {
+		want := IDTokenExpectation{Client: x.Client, AccessToken: tr.AccessToken, Code: token.Opaque(cb.code), Method: MethodAuthorizationCode}
+		if p.Code.VerifyNonce {
+			want.Nonce = x.login.Nonce
+		}
+		if id.ID, err = p.Provider.VerifyIDToken(ctx, tr.IDToken, want); err != nil {
+			return nil, err
+		}
+	} else if p.Code.OpenID {
+		return nil, &Error{Kind: Unauthorized, Description: "the provider's answer holds no ID token, though scope openid was asked for", Reason: "no_id_token"}
+	}
+	if token.LooksJWS(tr.AccessToken.Reveal()) {
+		if id.Access, err = p.Provider.VerifyAccessToken(ctx, tr.AccessToken, MethodAuthorizationCode); err != nil {
+			return nil, err
+		}
+	}
+	return id, nil
+}
+
+// restartLogin begins the login of a stale callback again, for the page that
+// its state seals. Its code is never exchanged.
+func (x *Exchange) restartLogin(ctx context.Context, cb *callback) error {
+	if err := x.Request.Need(ctx, NeedExternal); err != nil {
+		return err
+	}
+	// The state proves who sealed the address, not for whom: only a page of this origin is returned to.
+	origin, _ := x.Request.External.origin()
+	if cb.login.Restarted || !sameOrigin(cb.login.ReturnTo, origin) {
+		return &Error{Kind: Unauthorized, Description: "the authorization response belongs to no login of this browser", Reason: "callback_stale"}
+	}
+	if cb.errorCode != "" {
+		return &Error{Kind: Unauthorized, Description: "the provider refused a login that has ended", Reason: "callback_stale"}
+	}
+	return x.startLogin(ctx, cb.login.ReturnTo, true)
+}
+
+func random(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// printable keeps what RFC 6749 allows in an error code, bounded.
+func printable(s string) string {
+	if len(s) > 64 {
+		s = s[:64]
+	}
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '.' || r == '-' {
+			return r
+		}
+		return '.'
+	}, s)
+}

@@ -1,0 +1,168 @@
+package rp
+
+import (
+	"context"
+
+	"kong-openid-connect/internal/token"
+)
+
+// sessionMethod authenticates by the session cookie (behaviour.md 6.1).
+type sessionMethod struct{}
+
+func (sessionMethod) name() Method { return MethodSession }
+
+func (sessionMethod) find(ctx context.Context, x *Exchange) (*Credential, error) {
+	if len(x.Request.Header["cookie"]) == 0 {
+		return nil, nil
+	}
+	s, err := x.Policy.Sessions.Open(ctx, x.browser())
+	if err != nil {
+		return nil, &Error{Kind: Unavailable, Description: "the session storage could not be read", Reason: "session_storage", Err: err}
+	}
+	if s == nil {
+		return nil, nil
+	}
+	x.presented = s
+	return &Credential{Method: MethodSession, Place: PlaceCookie, session: s}, nil
+}
+
+func (sessionMethod) authenticate(ctx context.Context, x *Exchange, c *Credential) (*Identity, error) {
+	p, s := x.Policy, c.session
+	x.Client = s.Tokens.Client
+	if exp := s.Tokens.Expiry; !exp.IsZero() {
+		now := p.Now()
+		refreshable := p.Refresh && s.Tokens.RefreshToken != ""
+		switch {
+		case refreshable && expired(now, exp, -p.Leeway):
+			b, err := x.writer(ctx)
+			if err != nil {
+				return nil, err
+			}
+			r, err := x.refresh(ctx, b, s)
+			switch {
+			case err == nil:
+				s = r.session
+				x.presented = s
+				x.cookies = append(x.cookies, r.cookies...)
+			case refused(err):
+				return nil, x.endSession(ctx, s)
+			case expired(now, exp, p.Leeway):
+				return nil, err
+			default:
+				p.warn(ctx, "a session's tokens could not be refreshed; it goes on until its access token expires", "error", err)
+			}
+		case !refreshable && expired(now, exp, p.Leeway):
+			return nil, x.endSession(ctx, s)
+		}
+	}
+	return x.sessionIdentity(ctx, s)
+}
+
+// endSession removes a session that cannot go on. The search for another
+// credential continues.
+func (x *Exchange) endSession(ctx context.Context, s *Session) error {
+	b, err := x.writer(ctx)
+	if err != nil {
+		return err
+	}
+	cookies, err := x.Policy.Sessions.Destroy(ctx, b, s)
+	if err != nil {
+		return &Error{Kind: Unavailable, Description: "a session could not be ended", Reason: "session_storage", Err: err}
+	}
+	x.presented = nil
+	x.cookies = append(x.cookies, cookies...)
+	return nil
+}
+
+func (x *Exchange) sessionIdentity(ctx context.Context, s *Session) (*Identity, error) {
+	p, t := x.Policy, s.Tokens
+	id := &Identity{
+		Method: MethodSession, Origin: t.Method, Client: t.Client, Session: s,
+		AccessToken: t.AccessToken, IDToken: t.IDToken, RefreshToken: t.RefreshToken,
+		TokenType: t.TokenType, Scope: t.Scope, Expiry: t.Expiry,
+		Introspection: t.Introspection, UserInfo: t.UserInfo,
+	}
+	jws := t.AccessToken != "" && token.LooksJWS(t.AccessToken.Reveal())
+	var err error
+	if p.Session.Reverify {
+		if jws {
+			if id.Access, err = p.Provider.VerifyAccessToken(ctx, t.AccessToken, MethodSession); err != nil {
+				return nil, err
+			}
+		}
+		if t.IDToken != "" {
+			if id.ID, err = p.Provider.VerifyIDToken(ctx, t.IDToken, IDTokenExpectation{Client: t.Client, Method: MethodSession}); err != nil {
+				return nil, err
+			}
+		}
+		return id, nil
+	}
+	if jws {
+		if id.Access, err = p.Provider.Decode(t.AccessToken); err != nil {
+			return nil, err
+		}
+	}
+	if t.IDToken != "" {
+		if id.ID, err = p.Provider.Decode(t.IDToken); err != nil {
+			return nil, err
+		}
+	}
+	return id, nil
+}
+
+// keepSession starts a session for a method that makes one, or touches the
+// session that authenticated (behaviour.md 12.2).
+func (x *Exchange) keepSession(ctx context.Context, id *Identity) error {
+	p := x.Policy
+	if !p.Methods.Has(MethodSession) {
+		return nil
+	}
+	if id.Session != nil && !p.Sessions.Due(id.Session) {
+		return nil
+	}
+	if id.Session == nil && p.Session.Disabled.Has(id.Method) {
+		return nil
+	}
+	b, err := x.writer(ctx)
+	if err != nil {
+		return err
+	}
+	if id.Session != nil {
+		s, cookies, err := p.Sessions.Touch(ctx, b, id.Session)
+		if err != nil {
+			p.warn(ctx, "a session could not be touched; it goes on", "error", err)
+			return nil
+		}
+		id.Session = s
+		x.cookies = append(x.cookies, cookies...)
+		return nil
+	}
+	t := StoredTokens{
+		Method: id.Method, Client: id.Client, AccessToken: id.AccessToken, IDToken: id.IDToken, RefreshToken: id.RefreshToken,
+		TokenType: id.TokenType, Scope: id.Scope, Expiry: id.Expiry, Introspection: id.Introspection, UserInfo: id.UserInfo,
+	}
+	s, cookies, err := p.Sessions.Start(ctx, b, id.Subject(), t, x.presented)
+	if err != nil {
+		if id.Method == MethodAuthorizationCode {
+			return asError(err)
+		}
+		p.warn(ctx, "no session could be started; the request goes on without", "method", id.Method, "error", err)
+		return nil
+	}
+	id.Session = s
+	x.cookies = append(x.cookies, cookies...)
+	return nil
+}
+
+// writer returns the browser with all that a cookie's attributes depend on.
+func (x *Exchange) writer(ctx context.Context) (Browser, error) {
+	if err := x.Request.Need(ctx, NeedExternal|x.Policy.Sessions.Binds()); err != nil {
+		return Browser{}, &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+	}
+	return x.browser(), nil
+}
+
+func (x *Exchange) browser() Browser {
+	r := x.Request
+	return Browser{Cookies: r.Header["cookie"], IP: r.ClientIP, Scheme: r.External.Scheme, UserAgent: r.Header.Get("user-agent")}
+}

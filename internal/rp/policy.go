@@ -1,0 +1,191 @@
+package rp
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"kong-openid-connect/internal/claims"
+)
+
+// Policy is one configuration, compiled. It is immutable and shared by every
+// instance of an equal configuration; the request path never sees a raw
+// parameter. The zero value denies everything.
+type Policy struct {
+	Issuer         string
+	Realm          string // of challenges: the issuer's host
+	Methods        MethodSet
+	RunOnPreflight bool
+	Anonymous      string // "" = off
+
+	Clients   []Client
+	ClientArg ClientSelector
+
+	Bearer          BearerPolicy
+	Code            CodePolicy
+	Login           LoginPolicy
+	Session         SessionPolicy
+	Claims          ClaimsPolicy
+	Credential      claims.Path // credential_claim; nil = off
+	Groups          claims.Path // authenticated_groups_claim; nil = off
+	Headers         HeaderPolicy
+	HideCredentials bool
+	Leeway          time.Duration
+	Refresh         bool // refresh_tokens
+	Errors          ErrorPolicy
+
+	Provider Provider
+	Sessions Sessions
+	Logins   Logins
+	Now      func() time.Time
+	Log      *slog.Logger // warnings that are not a denial; nil = none
+	Flight   *Flight      // refreshes under way
+}
+
+// Client is one of the indexed clients (client_id[i] and the lists beside it).
+type Client struct {
+	ID                string
+	RedirectURI       string
+	LoginRedirectURI  string
+	LogoutRedirectURI string
+	UnauthorizedURI   string
+	ForbiddenURI      string
+	UnexpectedURI     string
+}
+
+// ClientSelector is how a request chooses a client (behaviour.md 4.1).
+type ClientSelector struct {
+	Headers []string // lower case, in the order of search
+	Arg     string
+}
+
+// BearerPolicy says where a bearer token may stand.
+type BearerPolicy struct {
+	Places     Places
+	HeaderName string // the one header to read, lower case; "" = the three of its own
+	CookieName string
+	// IDToken finds the ID token that accompanies an access token; IDTokenName "" = never.
+	IDToken     Places
+	IDTokenName string
+	// JWT session cookie (behaviour.md 8.6); "" = off.
+	SessionCookie string
+	SessionClaim  string
+}
+
+// ResponseMode is where the provider puts the authorization response.
+type ResponseMode string
+
+// Response modes that a gateway can read.
+const (
+	ModeQuery    ResponseMode = "query"
+	ModeFormPost ResponseMode = "form_post"
+)
+
+// CodePolicy governs the authorization code flow (behaviour.md 6.9).
+type CodePolicy struct {
+	ResponseMode  ResponseMode
+	PreserveQuery bool
+	VerifyNonce   bool
+	OpenID        bool     // scope openid is asked for, so that an ID token must come
+	ClientArgs    []string // names copied from the client's request onto the authorization request
+}
+
+// LoginAction is what a successful login is answered with (behaviour.md 13).
+type LoginAction string
+
+// The login actions.
+const (
+	LoginUpstream LoginAction = "upstream"
+	LoginRedirect LoginAction = "redirect"
+	LoginResponse LoginAction = "response"
+)
+
+// LoginPolicy governs what follows a login.
+type LoginPolicy struct {
+	Methods  MethodSet
+	Action   LoginAction
+	Tokens   []string
+	Fragment bool // login_redirect_mode
+}
+
+// SessionPolicy governs who gets a session.
+type SessionPolicy struct {
+	Disabled MethodSet
+	Reverify bool
+}
+
+// Requirement is one *_claim and *_required pair.
+type Requirement struct {
+	Name     string // scopes, audience, groups, roles
+	Path     claims.Path
+	Required claims.Required
+}
+
+// ClaimsPolicy is claims authorization (behaviour.md 9).
+type ClaimsPolicy struct {
+	Require   []Requirement
+	Forbidden []string
+	Scope     string // of the insufficient_scope challenge
+}
+
+// ErrorPolicy says how errors are answered (behaviour.md 15).
+type ErrorPolicy struct {
+	UnauthorizedMessage string
+	ForbiddenMessage    string
+	ExposeCode          bool
+	Display             bool
+	DestroyUnauthorized bool
+	DestroyForbidden    bool
+}
+
+// needs returns what the policy reads of every request, so that one round trip fetches it.
+func (p *Policy) needs() Needs {
+	var n Needs
+	if !p.RunOnPreflight {
+		n |= NeedMethod
+	}
+	if p.Anonymous != "" {
+		n |= NeedAuthenticated
+	}
+	if p.Methods.Has(MethodSession) && p.Sessions != nil {
+		n |= p.Sessions.Binds()
+	}
+	if p.Methods.Has(MethodAuthorizationCode) {
+		n |= NeedTarget
+	}
+	return n
+}
+
+// Needs returns what the policy reads of every request.
+func (p *Policy) Needs() Needs { return p.needs() }
+
+// client returns client i, or the zero client when none is configured.
+func (p *Policy) client(i int) Client {
+	if i >= 0 && i < len(p.Clients) {
+		return p.Clients[i]
+	}
+	if len(p.Clients) > 0 {
+		return p.Clients[0]
+	}
+	return Client{}
+}
+
+// Exchange is the state of one request while it is being decided.
+type Exchange struct {
+	Policy  *Policy
+	Request *Request
+	Client  int // index of the chosen client
+
+	presented *Session // session that the request presented, valid or refused later
+	cookies   []string // Set-Cookie values so far
+	bearer    *Credential
+	searched  bool        // bearer was searched
+	used      *Credential // the credential that authenticated
+	login     *Login      // the login that this callback finished
+}
+
+func (p *Policy) warn(ctx context.Context, msg string, args ...any) {
+	if p.Log != nil {
+		p.Log.WarnContext(ctx, "openid-connect: "+msg, args...)
+	}
+}

@@ -1,0 +1,167 @@
+package rp
+
+import (
+	"context"
+	"time"
+
+	"kong-openid-connect/internal/claims"
+	"kong-openid-connect/internal/token"
+)
+
+// Metadata is what the core needs of the provider's metadata (OpenID Connect
+// Discovery 1.0, RFC 8414), overrides of the configuration applied.
+type Metadata struct {
+	Issuer                string
+	AuthorizationEndpoint string
+	EndSessionEndpoint    string
+	RevocationEndpoint    string
+	ResponseISS           bool // authorization_response_iss_parameter_supported
+	// PKCEMethods is nil where the provider is silent.
+	PKCEMethods []string
+}
+
+// TokenResponse is a successful answer of the token endpoint (RFC 6749 5.1).
+type TokenResponse struct {
+	AccessToken  token.Opaque
+	IDToken      token.Opaque
+	RefreshToken token.Opaque
+	TokenType    string
+	Scope        string
+	Expiry       time.Time     // by expires_in, else exp; zero when neither is there
+	Raw          claims.Object // the whole answer
+}
+
+// AuthorizationRequest is what the authorization URL is built from.
+type AuthorizationRequest struct {
+	Client      int
+	RedirectURI string
+	State       string
+	Nonce       string
+	Verifier    token.Opaque // PKCE code verifier; "" when PKCE is off
+	Extra       []Field      // arguments copied from the client's request; protocol arguments are dropped
+}
+
+// IDTokenExpectation is what an ID token must fit besides the configuration.
+type IDTokenExpectation struct {
+	Client      int
+	Nonce       string // "" when none was sent or verify_nonce is off
+	AccessToken token.Opaque
+	Code        token.Opaque
+	Method      Method // for ignore_signature
+}
+
+// Provider is the OpenID Provider of a policy. Errors are *Error: Unauthorized
+// where the provider or a check refused, Unexpected where it could not be asked.
+type Provider interface {
+	Metadata(ctx context.Context) (*Metadata, error)
+	// AuthorizationURL builds the URL that the client is sent to (RFC 6749 4.1.1).
+	AuthorizationURL(ctx context.Context, r AuthorizationRequest) (string, error)
+	// UsePKCE reports whether a code verifier is to be sent.
+	UsePKCE(ctx context.Context) (bool, error)
+	// RedeemCode exchanges an authorization code (RFC 6749 4.1.3).
+	RedeemCode(ctx context.Context, client int, code token.Opaque, redirectURI string, verifier token.Opaque) (*TokenResponse, error)
+	// Refresh uses a refresh token (RFC 6749 6).
+	Refresh(ctx context.Context, client int, refresh token.Opaque) (*TokenResponse, error)
+	// VerifyAccessToken verifies a JWT access token: signature and standard
+	// claims. How the token was come by decides whether ignore_signature applies.
+	VerifyAccessToken(ctx context.Context, raw token.Opaque, m Method) (*token.Token, error)
+	// VerifyIDToken verifies an ID token (OpenID Connect Core 3.1.3.7).
+	VerifyIDToken(ctx context.Context, raw token.Opaque, want IDTokenExpectation) (*token.Token, error)
+	// Decode reads a token that this program has verified before and kept sealed.
+	Decode(raw token.Opaque) (*token.Token, error)
+}
+
+// Session is an open login session.
+type Session struct {
+	ID       string // base64url
+	Subject  string
+	Audience string
+	Tokens   StoredTokens
+
+	// Remaining lifetimes; zero where the timer is disabled.
+	Timeout, Idling, Rolling, Absolute time.Duration
+
+	Handle any // the session package's own
+}
+
+// StoredTokens is what a session keeps.
+type StoredTokens struct {
+	Method       Method
+	Client       int
+	AccessToken  token.Opaque
+	IDToken      token.Opaque
+	RefreshToken token.Opaque
+	TokenType    string
+	Scope        string
+	Expiry       time.Time
+
+	Introspection claims.Object
+	UserInfo      claims.Object
+}
+
+// Browser is what binds a cookie to its sender.
+type Browser struct {
+	Cookies   []string // raw Cookie header lines
+	IP        string
+	Scheme    string
+	UserAgent string
+}
+
+// Sessions keeps login sessions.
+type Sessions interface {
+	// Open returns the session of a request; nil when there is none that holds.
+	// An error means that the storage could not be asked.
+	Open(ctx context.Context, b Browser) (*Session, error)
+	// Start begins a session with a new id. It returns Set-Cookie values. old,
+	// where not nil, is replaced and ends.
+	Start(ctx context.Context, b Browser, subject string, t StoredTokens, old *Session) (*Session, []string, error)
+	// Update stores refreshed tokens under a new id.
+	Update(ctx context.Context, b Browser, s *Session, t StoredTokens) (*Session, []string, error)
+	// Due reports whether Touch would write, so that nothing is asked for when it would not.
+	Due(s *Session) bool
+	// Touch renews the idling or rolling timer where that is due; no cookies otherwise.
+	Touch(ctx context.Context, b Browser, s *Session) (*Session, []string, error)
+	// Destroy ends a session, or removes the cookies that b carries when s is nil.
+	Destroy(ctx context.Context, b Browser, s *Session) ([]string, error)
+	// Owns reports whether a cookie of this name is one of the session's.
+	Owns(cookie string) bool
+	// Binds reports whether sessions are bound to the client's address or scheme,
+	// so that these have to be known before Open.
+	Binds() Needs
+}
+
+// Login is a login that has begun and not ended.
+type Login struct {
+	ReturnTo    string // absolute URL
+	RedirectURI string
+	Nonce       string
+	Verifier    token.Opaque
+	Client      int
+	// Restarted marks the second attempt of a login whose first callback came without its cookie. The state seals it too, so that a browser without cookies is not sent round and round.
+	Restarted bool
+}
+
+// LoginOutcome says what a callback's state came to.
+type LoginOutcome uint8
+
+const (
+	// LoginForeign is a state that this relying party never made.
+	LoginForeign LoginOutcome = iota
+	// LoginStale is an authentic state whose browser no longer holds its login, or whose login was used: begin again, never exchange its code.
+	LoginStale
+	// LoginFound is a state with its login.
+	LoginFound
+)
+
+// Logins keeps pending logins in cookies.
+type Logins interface {
+	// Owns reports whether a cookie of this name is one of a pending login's.
+	Owns(cookie string) bool
+	// Begin seals a login. It returns the state and the Set-Cookie values.
+	Begin(b Browser, l Login) (state string, cookies []string, err error)
+	// Resume opens the login of a state. Where it is stale only ReturnTo and Restarted are filled.
+	Resume(b Browser, state string) (Login, LoginOutcome)
+	// Finish claims the login of a state, once: ok is false for whoever comes
+	// second. It returns the Set-Cookie values that remove it.
+	Finish(b Browser, state string) (cookies []string, ok bool)
+}
