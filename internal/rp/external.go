@@ -65,32 +65,34 @@ func (x *Exchange) url(ctx context.Context) (string, error) {
 // safePath makes a path fit for a Location header: it begins with one slash,
 // and bytes that a URL may not hold are percent-encoded. Escapes stay.
 func safePath(p string) string {
-	p = "/" + strings.TrimLeft(p, "/\\")
-	var b strings.Builder
-	for i := 0; i < len(p); i++ {
-		c := p[i]
-		switch {
-		case c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}?#", c) >= 0:
-			b.WriteString("%" + strings.ToUpper(strconv.FormatUint(uint64(c)|0x100, 16)[1:]))
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
+	return escape("/"+strings.TrimLeft(p, "/\\"), "\"<>\\^`{|}?#")
 }
 
 // safeQuery does the same to a query.
 func safeQuery(q string) string {
+	return escape(q, "\"<>\\^`{|}#")
+}
+
+const upperHex = "0123456789ABCDEF"
+
+// escape percent-encodes controls, blanks, bytes above ASCII, the listed ones
+// and every % that begins no escape (RFC 3986 2.1).
+func escape(s, listed string) string {
 	var b strings.Builder
-	for i := 0; i < len(q); i++ {
-		c := q[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}#", c) >= 0 {
-			b.WriteString("%" + strings.ToUpper(strconv.FormatUint(uint64(c)|0x100, 16)[1:]))
+	b.Grow(len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(listed, c) >= 0 || c == '%' && !(i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2])) {
+			b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
 			continue
 		}
 		b.WriteByte(c)
 	}
 	return b.String()
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
 // sameOrigin reports whether target is an absolute URL of origin.
