@@ -1,11 +1,48 @@
-# Targets: run, test, test-kong, bench, lint, build. Variables may be overridden on the command line.
-GO      ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS  = -s -w -X main.version=$(VERSION)
-BIN      = bin
+# run        everything around the plugin server on this machine, on loopback
+# test       all tests; what needs Postgres, a browser or other providers runs where they are installed
+# test-kong  the end-to-end tests on a real Kong (KONG_BIN, or kong on PATH)
+# bench      decision benchmarks and the server over its Unix socket; the ratio stands last
+# lint       gofmt, go vet, the import rules
+# fuzz       every fuzz target for FUZZTIME each
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS   = -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 60s
+PROXY    ?= 127.0.0.1:8000
+ADMIN    ?= 127.0.0.1:8001
+PROVIDER ?= 127.0.0.1:8080
 
-.PHONY: build run test test-kong bench lint fuzz
+.PHONY: build run test test-kong bench lint fuzz reference
+.DEFAULT_GOAL := build
 
 build:
-	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/openid-connect ./cmd/openid-connect
-	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/sandbox ./cmd/sandbox
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/openid-connect ./cmd/openid-connect
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/sandbox ./cmd/sandbox
+
+run: build
+	@exec bin/sandbox run -config kong.yml -plugin bin/openid-connect -proxy $(PROXY) -admin $(ADMIN) -provider $(PROVIDER)
+
+test: build
+	$(GO) test ./...
+
+test-kong: build
+	@command -v "$${KONG_BIN:-kong}" >/dev/null || { echo "no Kong: put kong on PATH or set KONG_BIN"; exit 1; }
+	E2E_TARGET=kong $(GO) test -count=1 ./internal/e2e/...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/rp/... ./internal/token/... ./internal/session/... ./plugin/...
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/bench/...
+	@$(GO) run ./internal/bench/ratio
+
+lint:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) test -run 'TestImportRules' ./internal/arch
+
+fuzz:
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+reference:
+	$(GO) test ./plugin -run 'TestReference' -update
