@@ -3,6 +3,7 @@ package jwks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -66,13 +67,14 @@ func NewKept[T any](p Pace, load Load[T]) *Kept[T] {
 var ErrPaused = errors.New("the last attempt failed moments ago")
 
 // Get returns the value that is kept, and asks for it only when there is none.
-// An old value, or one whose last attempt failed, is renewed in the background.
+// An old value is renewed in the background.
 func (k *Kept[T]) Get(ctx context.Context) (*T, error) {
 	k.mu.Lock()
 	if v := k.value; v != nil {
 		now := k.pace.Now()
 		old := k.pace.MaxAge > 0 && now.Sub(k.loaded) >= k.pace.MaxAge
-		if (old || k.err != nil) && k.flight == nil && k.due(now) {
+		// What is not urgent keeps the pause even where there is no floor.
+		if old && k.flight == nil && k.due(now) && now.Sub(k.started) >= FailurePause {
 			k.begin(ctx, now)
 		}
 		k.mu.Unlock()
@@ -131,11 +133,12 @@ func (k *Kept[T]) Forget() {
 	k.flight = nil
 }
 
-// Put keeps a value that came by another way, such as from another node.
-func (k *Kept[T]) Put(v *T) {
+// Put keeps a value that came by another way, such as from another node, and
+// was confirmed at the given time. It does not count as an attempt.
+func (k *Kept[T]) Put(v *T, confirmed time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.value, k.err, k.loaded = v, nil, k.pace.Now()
+	k.value, k.err, k.loaded = v, nil, confirmed
 }
 
 // due reports whether another attempt may begin.
@@ -170,9 +173,14 @@ func (k *Kept[T]) run(ctx context.Context, f *flight[T], prev *T) {
 		defer cancel()
 	}
 	var v *T
-	err := errPanicked
-	// Whoever waits is answered even if load panics; the panic is not hidden.
-	defer func() { k.end(f, v, err) }()
+	var err error
+	// No request stands behind this goroutine that could recover for it.
+	defer func() {
+		if p := recover(); p != nil {
+			v, err = nil, fmt.Errorf("%w: %v", errPanicked, p)
+		}
+		k.end(f, v, err)
+	}()
 	v, err = k.load(ctx, prev)
 }
 

@@ -25,8 +25,8 @@ type Fetched struct {
 
 // Ring is all the key sets that one configuration trusts. It is immutable.
 type Ring struct {
-	// Names are the issuers that the primary set speaks for: the one configured
-	// and the one of the discovery document.
+	// Names are the issuers that the primary set speaks for beside its own, as
+	// the discovery document has it.
 	Names []string
 	// Primary is the set at jwks_endpoint or jwks_uri.
 	Primary Fetched
@@ -76,16 +76,20 @@ func (r *Ring) Keys(issuer string, allowed []string) (keys []jose.JSONWebKey, lo
 var ErrNoKeys = fmt.Errorf("no source of keys is known: neither jwks_endpoint is configured nor does the provider publish a jwks_uri")
 
 func (r *Ring) sets(issuer string, allowed []string) (sets []Fetched, loose bool) {
-	if r.primary(issuer) {
-		sets = append(sets, r.Primary)
-	}
 	for _, f := range r.Bound {
 		if same(f.Issuer, issuer) {
 			sets = append(sets, f)
 		}
 	}
-	if len(sets) > 0 {
+	switch {
+	case issuer == "" || same(r.Primary.Issuer, issuer):
+		// A token that names no issuer can only be the provider's.
+		return append([]Fetched{r.Primary}, sets...), false
+	case len(sets) > 0:
+		// A binding that is configured outweighs what a document claims to be.
 		return sets, false
+	case contains(r.Names, issuer):
+		return []Fetched{r.Primary}, false
 	}
 	if len(r.Loose) > 0 && contains(allowed, issuer) {
 		for _, f := range r.Loose {
@@ -101,12 +105,6 @@ func (r *Ring) sets(issuer string, allowed []string) (sets []Fetched, loose bool
 	return []Fetched{r.Primary}, false
 }
 
-// primary reports whether the primary set speaks for issuer. A token that
-// names no issuer can only be the provider's.
-func (r *Ring) primary(issuer string) bool {
-	return issuer == "" || contains(r.Names, issuer)
-}
-
 func contains(names []string, issuer string) bool {
 	for _, n := range names {
 		if same(n, issuer) {
@@ -116,8 +114,20 @@ func contains(names []string, issuer string) bool {
 	return false
 }
 
-func same(a, b string) bool {
-	return a != "" && strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/")
+// same compares a trusted name with an issuer. A name with {tenantid} stands
+// for every tenant of its provider.
+func same(name, issuer string) bool {
+	name, issuer = strings.TrimSuffix(name, "/"), strings.TrimSuffix(issuer, "/")
+	before, after, template := strings.Cut(name, "{tenantid}")
+	if !template {
+		return name != "" && name == issuer
+	}
+	rest, ok := strings.CutPrefix(issuer, before)
+	if !ok {
+		return false
+	}
+	tenant, ok := strings.CutSuffix(rest, after)
+	return ok && tenant != "" && !strings.ContainsAny(tenant, "/?#")
 }
 
 // Equal reports whether both rings trust the same keys for the same issuers.

@@ -152,3 +152,7 @@ func peek(raw string, parts int) (peeked, bool) {
 	}
 	return head, json.Unmarshal(b, &head) == nil
 }
+
+// Payload returns the bytes that were or would be signed as claims. They must
+// not be changed.
+func (u *Unverified) Payload() []byte { return u.payload }

@@ -1,0 +1,196 @@
+package op
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"kong-openid-connect/internal/claims"
+	"kong-openid-connect/internal/op/clientauth"
+	"kong-openid-connect/internal/token"
+)
+
+// TokenRequest is a request to the token endpoint (RFC 6749 section 4).
+type TokenRequest struct {
+	Client *clientauth.Client
+	// Auth is token_endpoint_auth_method; "" leaves the choice to the client and
+	// the metadata.
+	Auth clientauth.Method
+	// Form holds grant_type and the grant's own parameters.
+	Form url.Values
+	// Args and Headers are added to, and replace those of the same name in, the
+	// request, except for the client's proof.
+	Args    []Field
+	Headers []Field
+}
+
+// TokenResponse is a successful answer (RFC 6749 section 5.1).
+type TokenResponse struct {
+	AccessToken  token.Opaque
+	IDToken      token.Opaque
+	RefreshToken token.Opaque
+	TokenType    string
+	Scope        string
+	// Expiry of the access token: by expires_in, else by its exp; zero when
+	// neither is known. It lies in the past for an expires_in of 0 or below.
+	Expiry time.Time
+	Header http.Header
+	Raw    claims.Object
+}
+
+// Token asks the token endpoint. Errors are *Error: Refused where the provider
+// says no, Unavailable where it fails, Misconfigured where the request cannot
+// be made.
+func (p *Provider) Token(ctx context.Context, r TokenRequest) (*TokenResponse, error) {
+	const name = "token endpoint"
+	address, err := p.endpoint(ctx, name, func(e *Endpoints) string { return e.Token })
+	if err != nil {
+		return nil, err
+	}
+	a, err := p.post(ctx, name, address, postRequest{
+		client: r.Client, auth: r.Auth, form: r.Form, args: r.Args, headers: r.Headers,
+		advertised: func(m *Metadata) []string { return m.TokenAuthMethods },
+	})
+	if err != nil {
+		return nil, err
+	}
+	host := hostOf(address)
+	o, err := p.grantAnswer(name, host, a)
+	if err != nil {
+		return nil, err
+	}
+	return p.tokenResponse(name, host, a, o)
+}
+
+// postRequest is a form sent with the client's proof.
+type postRequest struct {
+	client        *clientauth.Client
+	auth          clientauth.Method
+	form          url.Values
+	args, headers []Field
+	advertised    func(*Metadata) []string
+}
+
+// post sends a form with the client's proof to an endpoint.
+func (p *Provider) post(ctx context.Context, name, address string, r postRequest) (*answer, error) {
+	form, header := url.Values{}, http.Header{}
+	for k, v := range r.form {
+		form[k] = v
+	}
+	for _, f := range r.args {
+		form[f.Name] = nil
+	}
+	for _, f := range r.args {
+		form.Add(f.Name, f.Value.Reveal())
+	}
+	var advertised []string
+	// What is discovered matters only where nothing is configured; a provider
+	// whose endpoint is configured need not be discoverable.
+	if r.client.NeedsChoice(r.auth) {
+		if m, err := p.Metadata(ctx); err == nil {
+			advertised = r.advertised(m)
+		}
+	}
+	method := r.client.Choose(r.auth, advertised)
+	if err := r.client.Authenticate(method, clientauth.Call{Endpoint: address, Form: form, Header: header, Now: p.env.Now()}); err != nil {
+		return nil, &Error{Call: name, Kind: Misconfigured, Host: hostOf(address), Err: err}
+	}
+	setHeaders(header, r.headers)
+	return p.client.do(ctx, call{name: name, method: http.MethodPost, url: address, header: header, form: form})
+}
+
+// grantAnswer judges the status of an answer (RFC 6749 section 5.2).
+func (p *Provider) grantAnswer(name, host string, a *answer) (claims.Object, error) {
+	o, err := a.object()
+	if a.status == http.StatusOK {
+		if err != nil {
+			return nil, &Error{Call: name, Host: host, Status: a.status, Err: err}
+		}
+		return o, nil
+	}
+	e := &Error{Call: name, Host: host, Status: a.status, Kind: kindOf(a.status)}
+	if err == nil {
+		e.Code = printable(stringOf(o, "error"), 64)
+		e.Description = printable(stringOf(o, "error_description"), 256)
+	}
+	return nil, e
+}
+
+// kindOf classifies a status other than success. Throttling and time-outs are
+// the provider's trouble, not a verdict on the caller.
+func kindOf(status int) Kind {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return Unavailable
+	}
+	if status >= 400 && status < 500 {
+		return Refused
+	}
+	return Unavailable
+}
+
+func (p *Provider) tokenResponse(name, host string, a *answer, o claims.Object) (*TokenResponse, error) {
+	r := &TokenResponse{
+		AccessToken: token.Opaque(stringOf(o, "access_token")), IDToken: token.Opaque(stringOf(o, "id_token")),
+		RefreshToken: token.Opaque(stringOf(o, "refresh_token")), TokenType: stringOf(o, "token_type"),
+		Scope: stringOf(o, "scope"), Header: a.header, Raw: o,
+	}
+	fail := func(text string) error {
+		return &Error{Call: name, Host: host, Status: a.status, Err: errors.New(text)}
+	}
+	if r.AccessToken == "" {
+		// Some providers refuse with status 200.
+		if code := stringOf(o, "error"); code != "" {
+			return nil, &Error{Call: name, Kind: Refused, Host: host, Status: a.status, Code: printable(code, 64), Description: printable(stringOf(o, "error_description"), 256)}
+		}
+		return nil, fail("its answer holds no access_token")
+	}
+	seconds, present, ok := expiresIn(o["expires_in"])
+	switch {
+	case !ok:
+		return nil, fail("its answer has an expires_in that is not a number")
+	case present:
+		r.Expiry = p.env.Now().Add(seconds)
+	default:
+		if u, err := token.Parse(r.AccessToken.Reveal(), 0); err == nil {
+			r.Expiry, _ = claims.Time(u.Claims["exp"])
+		}
+	}
+	return r, nil
+}
+
+// maxLifetime bounds what an expires_in may say.
+const maxLifetime = 10 * 365 * 24 * time.Hour
+
+// expiresIn reads a number or a numeric string of seconds.
+func expiresIn(v any) (d time.Duration, present, ok bool) {
+	var text string
+	switch v := v.(type) {
+	case nil:
+		return 0, false, true
+	case json.Number:
+		text = v.String()
+	case string:
+		if text = strings.TrimSpace(v); text == "" {
+			return 0, false, true
+		}
+	default:
+		return 0, true, false
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || f != f {
+		return 0, true, false
+	}
+	switch {
+	case f <= 0:
+		return -time.Second, true, true
+	case f >= maxLifetime.Seconds():
+		return maxLifetime, true, true
+	}
+	return time.Duration(f) * time.Second, true, true
+}
