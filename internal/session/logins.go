@@ -1,13 +1,11 @@
 package session
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,17 +27,17 @@ const (
 
 // A Login is an authorization request that waits for its callback.
 type Login struct {
-	Nonce        string `json:"n,omitempty"`
-	CodeVerifier string `json:"v,omitempty"` // PKCE (RFC 7636); "" without
-	RedirectURI  string `json:"r"`
-	Client       int    `json:"c,omitempty"` // index of the client
-	ReturnTo     string `json:"u"`           // the address that the user asked for
-	Method       string `json:"m,omitempty"` // its method, if the caller keeps it
-	Extra        string `json:"x,omitempty"` // anything else the caller needs at the callback
+	Nonce        string
+	CodeVerifier string // PKCE (RFC 7636); "" without
+	RedirectURI  string
+	Client       int    // index of the client
+	ReturnTo     string // the address that the user asked for
+	Method       string // its method, if the caller keeps it
+	Extra        string // anything else the caller needs at the callback
 
 	// Attempt counts how often the login began anew for lack of its cookie.
 	// Resume fills it; the caller hands it to Begin unchanged.
-	Attempt int `json:"a,omitempty"`
+	Attempt int
 
 	id    string
 	began time.Time
@@ -215,7 +213,6 @@ func (l *Logins) Resume(stateText string, in Input) (Login, Outcome) {
 		if p.dead {
 			break
 		}
-		p.login.id, p.login.began = base64.RawURLEncoding.EncodeToString(st.id[:]), time.Unix(st.began, 0)
 		return *p.login, Resumed
 	}
 	return again, outcome
@@ -280,10 +277,7 @@ func (l *Logins) pending(in Input) (list []waiting, foreign int) {
 			w.began = int64(binary.BigEndian.Uint32(b)) // not authentic, and good enough for an order
 		}
 		w.dead = p.value == ""
-		if id, login, ok := l.open(p); ok {
-			w.id, w.login, w.began = id, &login.Login, login.Began
-			w.dead = l.old(login.Began) || login.Digest != l.digest()
-		}
+		l.open(&w)
 		list = append(list, w)
 	}
 	slices.SortStableFunc(list, func(a, b waiting) int { return cmp.Compare(b.began, a.began) })
@@ -300,22 +294,8 @@ func (l *Logins) name(st *state) string {
 	return l.c.Cookie.Name + "_" + base64.RawURLEncoding.EncodeToString(st.id[:shortID])
 }
 
-// sealedLogin is a Login as its cookie holds it.
-type sealedLogin struct {
-	Login
-	ID     []byte `json:"i"`
-	Began  int64  `json:"t"`
-	Digest string `json:"d"`
-}
-
-func (l *Logins) digest() string { return base64.RawURLEncoding.EncodeToString(l.c.Digest[:16]) }
-
 func (l *Logins) seal(name string, st *state, login *Login) (string, error) {
-	b, err := json.Marshal(sealedLogin{*login, st.id[:], st.began, l.digest()})
-	if err != nil {
-		return "", fmt.Errorf("sealing a login: %w", err)
-	}
-	value, err := sealBox(l.ring[0].login, name, b)
+	value, err := sealBox(l.ring[0].login, name, login.marshal(st, l.c.Digest))
 	if err != nil {
 		return "", fmt.Errorf("sealing a login: %w", err)
 	}
@@ -325,23 +305,24 @@ func (l *Logins) seal(name string, st *state, login *Login) (string, error) {
 	return value, nil
 }
 
-func (l *Logins) open(p pair) (id [stateIDSize]byte, login sealedLogin, ok bool) {
-	if len(p.value) > maxLoginCookie || !sealedText(p.value) {
-		return id, login, false
+// open reads a login cookie into w, as far as it is ours.
+func (l *Logins) open(w *waiting) {
+	if len(w.value) > maxLoginCookie || !sealedText(w.value) {
+		return
 	}
 	for _, k := range l.ring {
-		b, good := openBox(k.login, p.name, p.value)
-		if !good {
+		b, ok := openBox(k.login, w.name, w.value)
+		if !ok {
 			continue
 		}
-		d := json.NewDecoder(bytes.NewReader(b))
-		if d.Decode(&login) != nil || len(login.ID) != len(id) {
-			return id, login, false
+		login, digest := new(Login), [digestTag]byte{}
+		if !login.unmarshal(b, &w.id, &digest) {
+			return
 		}
-		copy(id[:], login.ID)
-		return id, login, true
+		w.login, w.began = login, login.began.Unix()
+		w.dead = l.old(w.began) || digest != [digestTag]byte(l.c.Digest[:])
+		return
 	}
-	return id, login, false
 }
 
 // shorten fits an address into limit bytes: whole, else without its query,
