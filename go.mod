@@ -22,6 +22,7 @@ require (
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/pgx/v5 v5.7.5 // indirect
+	github.com/jackc/puddle/v2 v2.2.2 // indirect
 	github.com/maypok86/otter/v2 v2.2.1 // indirect
 	github.com/prometheus/client_golang v1.22.0 // indirect
 	github.com/redis/go-redis/v9 v9.7.0 // indirect
