@@ -108,7 +108,7 @@ func (x *Exchange) refreshNow(ctx context.Context, b Browser, s *Session) (*refr
 		t.RefreshToken = tr.RefreshToken
 	}
 	if token.LooksJWS(t.AccessToken.Reveal()) {
-		if _, err := p.Provider.VerifyAccessToken(ctx, t.AccessToken, MethodSession); err != nil {
+		if _, err := p.Provider.VerifyAccessToken(ctx, t.Client, t.AccessToken, MethodSession); err != nil {
 			return nil, err
 		}
 	}

@@ -32,7 +32,7 @@ func (bearerMethod) authenticate(ctx context.Context, x *Exchange, c *Credential
 	if !token.LooksJWS(c.Token.Reveal()) {
 		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the bearer token is not a JWT", Reason: "opaque_token"}
 	}
-	at, err := p.Provider.VerifyAccessToken(ctx, c.Token, MethodBearer)
+	at, err := p.Provider.VerifyAccessToken(ctx, x.Client, c.Token, MethodBearer)
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func (authorizationCodeMethod) find(ctx context.Context, x *Exchange) (*Credenti
 
 func (authorizationCodeMethod) authenticate(ctx context.Context, x *Exchange, c *Credential) (*Identity, error) {
 	if c.callback == nil {
-		return nil, x.startLogin(ctx, "", false)
+		return nil, x.startLogin(ctx, "", 0)
 	}
 	return x.finishLogin(ctx, c.callback)
 }
@@ -111,7 +111,10 @@ func (x *Exchange) findCallback(ctx context.Context) (*callback, error) {
 	if err := x.Request.Need(ctx, x.Policy.bindings()); err != nil {
 		return nil, err
 	}
-	cb.login, cb.outcome = x.Policy.Logins.Resume(x.browser(), cb.state)
+	var err error
+	if cb.login, cb.outcome, err = x.Policy.Logins.Resume(ctx, x.browser(), cb.state); err != nil {
+		return nil, asError(err)
+	}
 	return cb, nil
 }
 
@@ -124,7 +127,7 @@ func (p *Policy) bindings() Needs {
 
 // startLogin answers with the redirect to the provider. returnTo is where the
 // client lands after the login; "" is the present URL.
-func (x *Exchange) startLogin(ctx context.Context, returnTo string, restarted bool) error {
+func (x *Exchange) startLogin(ctx context.Context, returnTo string, attempt int) error {
 	p := x.Policy
 	here, err := x.url(ctx)
 	if err != nil {
@@ -136,7 +139,7 @@ func (x *Exchange) startLogin(ctx context.Context, returnTo string, restarted bo
 			returnTo += "?" + safeQuery(x.Request.RawQuery)
 		}
 	}
-	l := Login{ReturnTo: returnTo, RedirectURI: p.client(x.Client).RedirectURI, Nonce: random(18), Client: x.Client, Restarted: restarted}
+	l := Login{ReturnTo: returnTo, RedirectURI: p.client(x.Client).RedirectURI, Nonce: random(18), Client: x.Client, Attempt: attempt}
 	if l.RedirectURI == "" {
 		l.RedirectURI = here
 	}
@@ -147,9 +150,9 @@ func (x *Exchange) startLogin(ctx context.Context, returnTo string, restarted bo
 	if pkce {
 		l.Verifier = token.Opaque(random(32))
 	}
-	state, cookies, err := p.Logins.Begin(x.browser(), l)
+	state, cookies, err := p.Logins.Begin(ctx, x.browser(), l)
 	if err != nil {
-		return &Error{Description: "a login could not be begun", Reason: "login_begin", Err: err}
+		return asError(err)
 	}
 	extra, err := x.clientArgs(ctx)
 	if err != nil {
@@ -197,7 +200,10 @@ func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, er
 	if err := x.Request.Need(ctx, NeedExternal); err != nil {
 		return nil, err
 	}
-	cookies, first := p.Logins.Finish(x.browser(), cb.state)
+	cookies, first, err := p.Logins.Finish(ctx, x.browser(), cb.state, cb.login.ID)
+	if err != nil {
+		return nil, asError(err)
+	}
 	x.cookies = append(x.cookies, cookies...)
 	if !first {
 		return nil, x.restartLogin(ctx, cb)
@@ -247,7 +253,7 @@ func (x *Exchange) loginIdentity(ctx context.Context, cb *callback, tr *TokenRes
 		return nil, &Error{Kind: Unauthorized, Description: "the provider's answer holds no ID token, though scope openid was asked for", Reason: "no_id_token"}
 	}
 	if token.LooksJWS(tr.AccessToken.Reveal()) {
-		if id.Access, err = p.Provider.VerifyAccessToken(ctx, tr.AccessToken, MethodAuthorizationCode); err != nil {
+		if id.Access, err = p.Provider.VerifyAccessToken(ctx, x.Client, tr.AccessToken, MethodAuthorizationCode); err != nil {
 			return nil, err
 		}
 	}
@@ -262,13 +268,13 @@ func (x *Exchange) restartLogin(ctx context.Context, cb *callback) error {
 	}
 	// The state proves who sealed the address, not for whom: only a page of this origin is returned to.
 	origin, _ := x.Request.External.origin()
-	if cb.login.Restarted || !sameOrigin(cb.login.ReturnTo, origin) {
+	if !sameOrigin(cb.login.ReturnTo, origin) {
 		return &Error{Kind: Unauthorized, Description: "the authorization response belongs to no login of this browser", Reason: "callback_stale"}
 	}
 	if cb.errorCode != "" {
 		return &Error{Kind: Unauthorized, Description: "the provider refused a login that has ended", Reason: "callback_stale"}
 	}
-	return x.startLogin(ctx, cb.login.ReturnTo, true)
+	return x.startLogin(ctx, cb.login.ReturnTo, cb.login.Attempt)
 }
 
 func random(n int) string {

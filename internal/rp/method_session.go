@@ -86,7 +86,7 @@ func (x *Exchange) sessionIdentity(ctx context.Context, s *Session) (*Identity, 
 	var err error
 	if p.Session.Reverify {
 		if jws {
-			if id.Access, err = p.Provider.VerifyAccessToken(ctx, t.AccessToken, MethodSession); err != nil {
+			if id.Access, err = p.Provider.VerifyAccessToken(ctx, t.Client, t.AccessToken, MethodSession); err != nil {
 				return nil, err
 			}
 		}

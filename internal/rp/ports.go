@@ -64,7 +64,7 @@ type Provider interface {
 	Refresh(ctx context.Context, client int, refresh token.Opaque) (*TokenResponse, error)
 	// VerifyAccessToken verifies a JWT access token: signature and standard
 	// claims. How the token was come by decides whether ignore_signature applies.
-	VerifyAccessToken(ctx context.Context, raw token.Opaque, m Method) (*token.Token, error)
+	VerifyAccessToken(ctx context.Context, client int, raw token.Opaque, m Method) (*token.Token, error)
 	// VerifyIDToken verifies an ID token (OpenID Connect Core 3.1.3.7).
 	VerifyIDToken(ctx context.Context, raw token.Opaque, want IDTokenExpectation) (*token.Token, error)
 	// Decode reads a token that this program has verified before and kept sealed.
@@ -132,20 +132,20 @@ type Sessions interface {
 
 // Login is a login that has begun and not ended.
 type Login struct {
+	ID          string
 	ReturnTo    string // absolute URL
 	RedirectURI string
 	Nonce       string
 	Verifier    token.Opaque
 	Client      int
-	// Restarted marks the second attempt of a login whose first callback came without its cookie. The state seals it too, so that a browser without cookies is not sent round and round.
-	Restarted bool
+	Attempt     int // how often it began anew for lack of its cookie; handed on unchanged
 }
 
 // LoginOutcome says what a callback's state came to.
 type LoginOutcome uint8
 
 const (
-	// LoginForeign is a state that this relying party never made.
+	// LoginForeign is a state that this relying party never made, or whose login began anew often enough: a browser without cookies is not sent round and round.
 	LoginForeign LoginOutcome = iota
 	// LoginStale is an authentic state whose browser no longer holds its login, or whose login was used: begin again, never exchange its code.
 	LoginStale
@@ -158,10 +158,10 @@ type Logins interface {
 	// Owns reports whether a cookie of this name is one of a pending login's.
 	Owns(cookie string) bool
 	// Begin seals a login. It returns the state and the Set-Cookie values.
-	Begin(b Browser, l Login) (state string, cookies []string, err error)
-	// Resume opens the login of a state. Where it is stale only ReturnTo and Restarted are filled.
-	Resume(b Browser, state string) (Login, LoginOutcome)
-	// Finish claims the login of a state, once: ok is false for whoever comes
-	// second. It returns the Set-Cookie values that remove it.
-	Finish(b Browser, state string) (cookies []string, ok bool)
+	Begin(ctx context.Context, b Browser, l Login) (state string, cookies []string, err error)
+	// Resume opens the login of a state. Where it is stale only ReturnTo and Attempt are filled.
+	Resume(ctx context.Context, b Browser, state string) (Login, LoginOutcome, error)
+	// Finish claims a login, once: first is false for whoever comes second. It
+	// returns the Set-Cookie values that remove it.
+	Finish(ctx context.Context, b Browser, state, id string) (cookies []string, first bool, err error)
 }

@@ -256,3 +256,10 @@ func (p *Policy) withTokens(to string, id *Identity) string {
 	}
 	return to
 }
+
+// Unusable is the decision of a configuration that did not compile: 500,
+// whatever the request.
+func Unusable(err error) *Decision {
+	x := &Exchange{Policy: &Policy{}}
+	return x.deny(context.Background(), &Error{Description: "the plugin's configuration cannot be used", Reason: "configuration", Err: err})
+}

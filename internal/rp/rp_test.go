@@ -57,7 +57,7 @@ type fakeProvider struct {
 	err    error
 }
 
-func (f *fakeProvider) VerifyAccessToken(_ context.Context, raw token.Opaque, _ Method) (*token.Token, error) {
+func (f *fakeProvider) VerifyAccessToken(_ context.Context, _ int, raw token.Opaque, _ Method) (*token.Token, error) {
 	if f.err != nil {
 		return nil, f.err
 	}

@@ -1,0 +1,310 @@
+package plugin
+
+import (
+	"net/url"
+	"strings"
+	"time"
+
+	"kong-openid-connect/internal/claims"
+	"kong-openid-connect/internal/param"
+	"kong-openid-connect/internal/rp"
+)
+
+// compile turns a configuration that was checked into a policy. The error
+// names the parameter and what to do.
+func compile(c *Config, env *Environment) (*rp.Policy, error) {
+	p := &rp.Policy{
+		Issuer:          c.Issuer,
+		Realm:           realm(c.Issuer),
+		Methods:         methodSet(c.AuthMethods),
+		RunOnPreflight:  c.RunOnPreflight,
+		Anonymous:       c.Anonymous,
+		Clients:         clients(c),
+		ClientArg:       clientSelector(c.ClientArg),
+		Bearer:          bearerPolicy(c),
+		Code:            codePolicy(c),
+		Login:           loginPolicy(c),
+		Session:         rp.SessionPolicy{Disabled: methodSet(c.DisableSession), Reverify: c.Reverify},
+		Claims:          claimsPolicy(c),
+		Credential:      path(c.CredentialClaim),
+		Groups:          path(c.AuthenticatedGroupsClaim),
+		Headers:         rp.NewHeaderPolicy(upstreamRules(c), downstreamRules(c)),
+		HideCredentials: c.HideCredentials,
+		Leeway:          seconds(c.Leeway),
+		Refresh:         c.RefreshTokens,
+		Errors: rp.ErrorPolicy{
+			UnauthorizedMessage: c.UnauthorizedErrorMessage,
+			ForbiddenMessage:    c.ForbiddenErrorMessage,
+			ExposeCode:          c.ExposeErrorCode,
+			Display:             c.DisplayErrors,
+			DestroyUnauthorized: c.UnauthorizedDestroySession,
+			DestroyForbidden:    c.ForbiddenDestroySession,
+		},
+		Now:    env.Now,
+		Log:    env.Log,
+		Flight: &rp.Flight{},
+	}
+	provider, err := newRelyingProvider(c, env)
+	if err != nil {
+		return nil, err
+	}
+	p.Provider = provider
+	digest := identityDigest(c)
+	if p.Methods.Has(rp.MethodSession) {
+		if p.Sessions, err = newSessions(c, env, digest); err != nil {
+			return nil, err
+		}
+	}
+	if p.Methods.Has(rp.MethodAuthorizationCode) {
+		if p.Logins, err = newLogins(c, env, digest); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// seconds turns a number of seconds into a duration, bounded by a century.
+func seconds(s float64) time.Duration {
+	const most = 100 * 365 * 24 * 3600
+	return time.Duration(min(max(s, 0), most) * float64(time.Second))
+}
+
+func realm(issuer string) string {
+	u, err := url.Parse(issuer)
+	if err != nil || u.Hostname() == "" {
+		return "kong"
+	}
+	return u.Hostname()
+}
+
+func path(p []string) claims.Path {
+	if len(p) == 0 {
+		return nil
+	}
+	return claims.Path(p)
+}
+
+func methodSet(ms []Method) rp.MethodSet {
+	var s rp.MethodSet
+	for _, m := range ms {
+		s |= rp.NewMethodSet(rp.Method(m))
+	}
+	return s
+}
+
+// clients builds the indexed clients. A list without an element at an index
+// lends its first one (behaviour.md 4.1).
+func clients(c *Config) []rp.Client {
+	out := make([]rp.Client, max(len(c.ClientID), 1))
+	for i := range out {
+		out[i] = rp.Client{
+			ID:                at(c.ClientID, i),
+			RedirectURI:       string(at(c.RedirectURI, i)),
+			LoginRedirectURI:  string(at(c.LoginRedirectURI, i)),
+			LogoutRedirectURI: string(at(c.LogoutRedirectURI, i)),
+			UnauthorizedURI:   string(at(c.UnauthorizedRedirectURI, i)),
+			ForbiddenURI:      string(at(c.ForbiddenRedirectURI, i)),
+			UnexpectedURI:     string(at(c.UnexpectedRedirectURI, i)),
+		}
+	}
+	return out
+}
+
+// at returns element i of a list, else its first, else the zero value.
+func at[T any](list []T, i int) T {
+	var zero T
+	switch {
+	case i < len(list):
+		return list[i]
+	case len(list) > 0:
+		return list[0]
+	}
+	return zero
+}
+
+func clientSelector(arg string) rp.ClientSelector {
+	if arg == "" {
+		return rp.ClientSelector{}
+	}
+	name := rp.Canonical(arg)
+	return rp.ClientSelector{Headers: []string{"x-" + name, name}, Arg: arg}
+}
+
+func bearerPolicy(c *Config) rp.BearerPolicy {
+	b := rp.BearerPolicy{
+		HeaderName:    strings.ToLower(c.BearerTokenHeaderName),
+		CookieName:    c.BearerTokenCookieName,
+		IDToken:       places(c.IDTokenParamType),
+		IDTokenName:   c.IDTokenParamName,
+		SessionCookie: c.JWTSessionCookie,
+		SessionClaim:  c.JWTSessionClaim,
+	}
+	for _, p := range c.BearerTokenParamType {
+		switch p {
+		case TokenPlaceHeader:
+			b.Places.Header = true
+		case TokenPlaceQuery:
+			b.Places.Query = true
+		case TokenPlaceBody:
+			b.Places.Body = true
+		case TokenPlaceCookie:
+			b.Places.Cookie = true
+		}
+	}
+	return b
+}
+
+func places(ps []Place) rp.Places {
+	var out rp.Places
+	for _, p := range ps {
+		switch p {
+		case PlaceHeader:
+			out.Header = true
+		case PlaceQuery:
+			out.Query = true
+		case PlaceBody:
+			out.Body = true
+		}
+	}
+	return out
+}
+
+func codePolicy(c *Config) rp.CodePolicy {
+	return rp.CodePolicy{
+		ResponseMode:  rp.ResponseMode(c.ResponseMode),
+		PreserveQuery: c.PreserveQueryArgs,
+		VerifyNonce:   c.VerifyNonce,
+		OpenID:        contains(strings.Fields(strings.Join(c.Scopes, " ")), "openid"),
+		ClientArgs:    c.AuthorizationQueryArgsClient,
+	}
+}
+
+func loginPolicy(c *Config) rp.LoginPolicy {
+	l := rp.LoginPolicy{
+		Methods:  methodSet(c.LoginMethods),
+		Action:   rp.LoginAction(c.LoginAction),
+		Fragment: c.LoginRedirectMode == LoginRedirectModeFragment,
+	}
+	for _, t := range c.LoginTokens {
+		l.Tokens = append(l.Tokens, string(t))
+	}
+	return l
+}
+
+func claimsPolicy(c *Config) rp.ClaimsPolicy {
+	p := rp.ClaimsPolicy{Forbidden: c.ClaimsForbidden}
+	for _, r := range []struct {
+		name     string
+		path     []string
+		required []string
+	}{
+		{"scopes", c.ScopesClaim, c.ScopesRequired},
+		{"audience", c.AudienceClaim, c.AudienceRequired},
+		{"groups", c.GroupsClaim, c.GroupsRequired},
+		{"roles", c.RolesClaim, c.RolesRequired},
+	} {
+		if len(r.required) > 0 {
+			p.Require = append(p.Require, rp.Requirement{Name: r.name, Path: claims.Path(r.path), Required: claims.CompileRequired(r.required)})
+		}
+	}
+	if len(c.ScopesRequired) > 0 {
+		p.Scope = c.ScopesRequired[0]
+	}
+	return p
+}
+
+func contains[T comparable](list []T, v T) bool {
+	for _, e := range list {
+		if e == v {
+			return true
+		}
+	}
+	return false
+}
+
+// urls turns a list of URLs into text.
+func urls(list []param.URL) []string {
+	var out []string
+	for _, u := range list {
+		if u != "" {
+			out = append(out, string(u))
+		}
+	}
+	return out
+}
+
+// ruleSet gathers header rules in the order of behaviour.md 11.1.
+type ruleSet []rp.HeaderRule
+
+// add takes a configured header name: `name` or `name:bearer`; nil, null and
+// the empty string are no header (U69).
+func (s *ruleSet) add(name string, r rp.HeaderRule) {
+	if i := strings.LastIndexByte(name, ':'); i >= 0 && strings.EqualFold(name[i+1:], "bearer") {
+		name, r.Bearer = name[:i], true
+	}
+	if n := strings.ToLower(name); n == "" || n == "nil" || n == "null" {
+		return
+	}
+	r.Name = headerName(name)
+	*s = append(*s, r)
+}
+
+func (s *ruleSet) mappings(list []HeaderMapping, names, claimNames []string) {
+	for i := range min(len(names), len(claimNames)) {
+		s.add(names[i], rp.HeaderRule{Source: rp.FromClaim, Path: claims.Path{claimNames[i]}})
+	}
+	for _, m := range list {
+		s.add(m.Header, rp.HeaderRule{Source: rp.FromClaim, Path: claims.Path(m.Path)})
+	}
+}
+
+func (s *ruleSet) session(list []SessionHeader) {
+	for _, h := range list {
+		s.add("Session-"+string(h), rp.HeaderRule{Source: rp.FromSession, Attribute: string(h)})
+	}
+}
+
+// headerName is the canonical spelling: authenticated_user is Authenticated-User.
+func headerName(name string) string {
+	parts := strings.Split(strings.ToLower(strings.ReplaceAll(strings.TrimSpace(name), "_", "-")), "-")
+	for i, p := range parts {
+		if p != "" {
+			parts[i] = strings.ToUpper(p[:1]) + p[1:]
+		}
+	}
+	return strings.Join(parts, "-")
+}
+
+func upstreamRules(c *Config) []rp.HeaderRule {
+	var s ruleSet
+	s.add(c.UpstreamAccessTokenHeader, rp.HeaderRule{Source: rp.FromAccessToken})
+	s.add(c.UpstreamIDTokenHeader, rp.HeaderRule{Source: rp.FromIDToken})
+	s.add(c.UpstreamRefreshTokenHeader, rp.HeaderRule{Source: rp.FromRefreshToken})
+	s.add(c.UpstreamAccessTokenJWKHeader, rp.HeaderRule{Source: rp.FromAccessTokenJWK})
+	s.add(c.UpstreamIDTokenJWKHeader, rp.HeaderRule{Source: rp.FromIDTokenJWK})
+	s.add(c.UpstreamIntrospectionHeader, rp.HeaderRule{Source: rp.FromIntrospection})
+	s.add(c.UpstreamIntrospectionJWTHeader, rp.HeaderRule{Source: rp.FromIntrospectionJWT})
+	s.add(c.UpstreamUserInfoHeader, rp.HeaderRule{Source: rp.FromUserInfo})
+	s.add(c.UpstreamUserInfoJWTHeader, rp.HeaderRule{Source: rp.FromUserInfoJWT})
+	s.add(c.UpstreamSessionIDHeader, rp.HeaderRule{Source: rp.FromSession, Attribute: "id"})
+	s.session(c.SessionRequestHeaders)
+	s.mappings(c.UpstreamHeaders, c.UpstreamHeadersNames, c.UpstreamHeadersClaims)
+	return s
+}
+
+func downstreamRules(c *Config) []rp.HeaderRule {
+	var s ruleSet
+	s.add(c.DownstreamAccessTokenHeader, rp.HeaderRule{Source: rp.FromAccessToken})
+	s.add(c.DownstreamIDTokenHeader, rp.HeaderRule{Source: rp.FromIDToken})
+	s.add(c.DownstreamRefreshTokenHeader, rp.HeaderRule{Source: rp.FromRefreshToken})
+	s.add(c.DownstreamAccessTokenJWKHeader, rp.HeaderRule{Source: rp.FromAccessTokenJWK})
+	s.add(c.DownstreamIDTokenJWKHeader, rp.HeaderRule{Source: rp.FromIDTokenJWK})
+	s.add(c.DownstreamIntrospectionHeader, rp.HeaderRule{Source: rp.FromIntrospection})
+	s.add(c.DownstreamIntrospectionJWTHeader, rp.HeaderRule{Source: rp.FromIntrospectionJWT})
+	s.add(c.DownstreamUserInfoHeader, rp.HeaderRule{Source: rp.FromUserInfo})
+	s.add(c.DownstreamUserInfoJWTHeader, rp.HeaderRule{Source: rp.FromUserInfoJWT})
+	s.add(c.DownstreamSessionIDHeader, rp.HeaderRule{Source: rp.FromSession, Attribute: "id"})
+	s.session(c.SessionResponseHeaders)
+	s.mappings(c.DownstreamHeaders, c.DownstreamHeadersNames, c.DownstreamHeadersClaims)
+	return s
+}

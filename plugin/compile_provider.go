@@ -1,0 +1,394 @@
+package plugin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"kong-openid-connect/internal/op"
+	"kong-openid-connect/internal/op/clientauth"
+	"kong-openid-connect/internal/param"
+	"kong-openid-connect/internal/rp"
+	"kong-openid-connect/internal/token"
+)
+
+// relyingProvider is the provider as one configuration sees it: it adapts op
+// and token to the core.
+type relyingProvider struct {
+	provider *op.Provider
+	clients  []*clientauth.Client
+	auth     clientauth.Method // token_endpoint_auth_method
+	keys     token.Keys
+	cache    *token.Cache
+	now      func() time.Time
+	scope    [sha256.Size]byte // of cached verifications
+
+	allowed      []string // issuers_allowed
+	leeway       time.Duration
+	verifyClaims bool
+	skipAll      bool // verify_signature=false
+	skip         rp.MethodSet
+	hmac         bool
+	domains      []string
+	maxAge       *time.Duration
+
+	request op.AuthorizationRequest // the parts that never change
+	pkce    *bool
+	args    []op.Field
+	headers []op.Field
+}
+
+func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
+	provider, err := env.Providers.Provider(op.Config{
+		Issuer:       c.Issuer,
+		PseudoIssuer: c.UsingPseudoIssuer,
+		Endpoints: op.Endpoints{
+			Authorization: string(c.AuthorizationEndpoint), Token: string(c.TokenEndpoint), Introspection: string(c.IntrospectionEndpoint),
+			Userinfo: string(c.UserinfoEndpoint), Revocation: string(c.RevocationEndpoint), EndSession: string(c.EndSessionEndpoint),
+			PushedAuthorization: string(c.PushedAuthorizationRequestEndpoint),
+			MTLSToken:           string(c.MTLSTokenEndpoint), MTLSIntrospection: string(c.MTLSIntrospectionEndpoint), MTLSRevocation: string(c.MTLSRevocationEndpoint),
+		},
+		JWKSURI:             string(c.JWKSEndpoint),
+		ExtraJWKSURIs:       urls(c.ExtraJWKSURIs),
+		DiscoveryHeaders:    fields(c.DiscoveryHeadersNames, c.DiscoveryHeadersValues),
+		VerifyParameters:    c.VerifyParameters,
+		Parameters:          op.Parameters{ResponseType: strings.Join(c.ResponseType, " "), ResponseMode: string(c.ResponseMode), Scopes: c.Scopes, AuthMethods: authMethods(c)},
+		RediscoveryLifetime: seconds(c.RediscoveryLifetime),
+		CacheTTL:            seconds(c.CacheTTL),
+		HTTP: op.HTTP{
+			Timeout: time.Duration(c.Timeout * float64(time.Millisecond)), InsecureSkipVerify: !c.SSLVerify, DisableKeepAlive: !c.Keepalive,
+			HTTPProxy: string(c.HTTPProxy), HTTPProxyAuthorization: token.Opaque(c.HTTPProxyAuthorization.Reveal()),
+			HTTPSProxy: string(c.HTTPSProxy), HTTPSProxyAuthorization: token.Opaque(c.HTTPSProxyAuthorization.Reveal()), NoProxy: c.NoProxy,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &relyingProvider{
+		provider: provider, auth: clientauth.Method(c.TokenEndpointAuthMethod), keys: provider.Keys(c.IssuersAllowed), cache: env.Tokens, now: env.Now,
+		scope: Declaration().Digest(c), allowed: c.IssuersAllowed, leeway: seconds(c.Leeway), verifyClaims: c.VerifyClaims, skipAll: !c.VerifySignature,
+		hmac: c.EnableHSSignatures, domains: c.Domains, pkce: c.RequireProofKeyForCodeExchange,
+		args: fields(c.TokenPostArgsNames, c.TokenPostArgsValues), headers: fields(c.TokenHeadersNames, c.TokenHeadersValues),
+		request: op.AuthorizationRequest{
+			ResponseType: strings.Join(c.ResponseType, " "), ResponseMode: string(c.ResponseMode), Scopes: nonEmpty(c.Scopes), Audience: c.Audience,
+			Args: textFields(c.AuthorizationQueryArgsNames, c.AuthorizationQueryArgsValues),
+		},
+	}
+	for _, g := range c.IgnoreSignature {
+		p.skip |= rp.NewMethodSet(rp.Method(g))
+	}
+	if c.MaxAge != nil {
+		d := seconds(*c.MaxAge)
+		p.maxAge = &d
+		p.request.MaxAge = strconv.FormatInt(int64(math.Floor(*c.MaxAge)), 10)
+	}
+	for i := range max(len(c.ClientID), 1) {
+		cl, err := client(c, i)
+		if err != nil {
+			return nil, fmt.Errorf("client %d: %w", i+1, err)
+		}
+		p.clients = append(p.clients, cl)
+	}
+	return p, nil
+}
+
+func authMethods(c *Config) []string {
+	var out []string
+	for _, m := range c.ClientAuth {
+		out = append(out, string(m))
+	}
+	return out
+}
+
+// nonEmpty drops empty scopes: [""] asks for none.
+func nonEmpty(list []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == "" })
+}
+
+// fields pairs names and values by index. A name without a value is left out (U1).
+func fields(names []string, values []param.Secret) []op.Field {
+	var out []op.Field
+	for i := range min(len(names), len(values)) {
+		out = append(out, op.Field{Name: names[i], Value: token.Opaque(values[i].Reveal())})
+	}
+	return out
+}
+
+func textFields(names, values []string) []op.Field {
+	var out []op.Field
+	for i := range min(len(names), len(values)) {
+		out = append(out, op.Field{Name: names[i], Value: token.Opaque(values[i])})
+	}
+	return out
+}
+
+// client builds the authentication of client i.
+func client(c *Config, i int) (*clientauth.Client, error) {
+	id := at(c.ClientID, i)
+	if id == "" {
+		return nil, nil
+	}
+	o := clientauth.Options{
+		ID: id, Secret: token.Opaque(at(c.ClientSecret, i).Reveal()), Method: clientauth.Method(at(c.ClientAuth, i)), Algorithm: string(at(c.ClientAlg, i)),
+		Certificate: c.TLSClientAuthCertID != "",
+	}
+	if len(c.ClientJWK) > 0 {
+		jwk := at(c.ClientJWK, i)
+		b, err := jwk.marshal()
+		if err != nil {
+			return nil, err
+		}
+		o.JWK = b
+	}
+	return clientauth.New(o)
+}
+
+// marshal writes the key as a JWK (RFC 7517), private members included.
+func (k *JWK) marshal() ([]byte, error) {
+	m := map[string]string{
+		"kty": k.KTY, "alg": k.Alg, "kid": k.KID, "crv": k.Crv, "x": k.X, "y": k.Y, "n": k.N, "e": k.E, "use": k.Use,
+		"d": k.D.Reveal(), "p": k.P.Reveal(), "q": k.Q.Reveal(), "dp": k.DP.Reveal(), "dq": k.DQ.Reveal(), "qi": k.QI.Reveal(), "k": k.K.Reveal(),
+	}
+	for n, v := range m {
+		if v == "" {
+			delete(m, n)
+		}
+	}
+	return json.Marshal(m)
+}
+
+// Metadata implements rp.Provider.
+func (p *relyingProvider) Metadata(ctx context.Context) (*rp.Metadata, error) {
+	m, err := p.provider.Metadata(ctx)
+	if err != nil {
+		return nil, providerError(err)
+	}
+	return &rp.Metadata{
+		Issuer: m.Issuer, AuthorizationEndpoint: m.Endpoints.Authorization, EndSessionEndpoint: m.Endpoints.EndSession,
+		RevocationEndpoint: m.Endpoints.Revocation, ResponseISS: m.ResponseISS, PKCEMethods: m.PKCEMethods,
+	}, nil
+}
+
+// UsePKCE implements rp.Provider.
+func (p *relyingProvider) UsePKCE(ctx context.Context) (bool, error) {
+	if p.pkce != nil {
+		return *p.pkce, nil
+	}
+	m, err := p.provider.Metadata(ctx)
+	if err != nil {
+		return false, providerError(err)
+	}
+	return op.UsePKCE(p.pkce, m.PKCEMethods), nil
+}
+
+func (p *relyingProvider) client(i int) *clientauth.Client {
+	if i >= 0 && i < len(p.clients) {
+		return p.clients[i]
+	}
+	return p.clients[0]
+}
+
+// AuthorizationURL implements rp.Provider.
+func (p *relyingProvider) AuthorizationURL(ctx context.Context, r rp.AuthorizationRequest) (string, error) {
+	cl := p.client(r.Client)
+	if cl == nil {
+		return "", &rp.Error{Description: "the authorization code flow needs client_id", Reason: "no_client"}
+	}
+	full := p.request
+	full.ClientID, full.RedirectURI, full.State, full.Nonce, full.Verifier = cl.ID(), r.RedirectURI, r.State, r.Nonce, r.Verifier
+	for _, f := range r.Extra {
+		full.ClientArgs = append(full.ClientArgs, op.Field{Name: f.Name, Value: token.Opaque(f.Value)})
+	}
+	u, err := p.provider.AuthorizationURL(ctx, full)
+	if err != nil {
+		return "", providerError(err)
+	}
+	return u, nil
+}
+
+// RedeemCode implements rp.Provider.
+func (p *relyingProvider) RedeemCode(ctx context.Context, client int, code token.Opaque, redirectURI string, verifier token.Opaque) (*rp.TokenResponse, error) {
+	f := url.Values{"grant_type": {"authorization_code"}, "code": {code.Reveal()}, "redirect_uri": {redirectURI}}
+	if verifier != "" {
+		f.Set("code_verifier", verifier.Reveal())
+	}
+	return p.token(ctx, client, f)
+}
+
+// Refresh implements rp.Provider.
+func (p *relyingProvider) Refresh(ctx context.Context, client int, refresh token.Opaque) (*rp.TokenResponse, error) {
+	return p.token(ctx, client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}})
+}
+
+func (p *relyingProvider) token(ctx context.Context, client int, form url.Values) (*rp.TokenResponse, error) {
+	cl := p.client(client)
+	if cl == nil {
+		return nil, &rp.Error{Description: "grant " + form.Get("grant_type") + " needs client_id", Reason: "no_client"}
+	}
+	r, err := p.provider.Token(ctx, op.TokenRequest{Client: cl, Auth: p.auth, Form: form, Args: p.args, Headers: p.headers})
+	if err != nil {
+		return nil, providerError(err)
+	}
+	return &rp.TokenResponse{
+		AccessToken: r.AccessToken, IDToken: r.IDToken, RefreshToken: r.RefreshToken, TokenType: r.TokenType, Scope: r.Scope, Expiry: r.Expiry, Raw: r.Raw,
+	}, nil
+}
+
+func (p *relyingProvider) verifier(client int, m rp.Method) *token.Verifier {
+	v := &token.Verifier{Keys: p.keys, SkipSignature: p.skipAll || p.skip.Has(m)}
+	if cl := p.client(client); p.hmac && cl != nil {
+		v.HMACSecret = cl.Secret()
+	}
+	return v
+}
+
+// expected returns whose tokens are accepted: issuers_allowed, else the
+// provider's own issuer (behaviour.md 8.3).
+func (p *relyingProvider) expected(ctx context.Context) (token.Issuers, error) {
+	if len(p.allowed) > 0 {
+		return token.Issuers{Expected: p.allowed, Enforced: true}, nil
+	}
+	if !p.verifyClaims {
+		return token.Issuers{}, nil
+	}
+	m, err := p.provider.Metadata(ctx)
+	if err != nil {
+		return token.Issuers{}, providerError(err)
+	}
+	return token.Issuers{Expected: []string{m.Issuer}}, nil
+}
+
+// scopeOf separates cached verifications that differ in more than the
+// configuration: the client whose secret may be a key, and skipped signatures.
+func (p *relyingProvider) scopeOf(client int, v *token.Verifier, use byte) [sha256.Size]byte {
+	s := p.scope
+	s[0] ^= use
+	if v != nil && v.SkipSignature {
+		s[1] ^= 1
+	}
+	s[2] ^= byte(client)
+	s[3] ^= byte(client >> 8)
+	return s
+}
+
+const (
+	useAccess byte = 1
+	useDecode byte = 2
+)
+
+// VerifyAccessToken implements rp.Provider.
+func (p *relyingProvider) VerifyAccessToken(ctx context.Context, client int, raw token.Opaque, m rp.Method) (*token.Token, error) {
+	v := p.verifier(client, m)
+	key := token.NewCacheKey(raw.Reveal(), p.scopeOf(client, v, useAccess), p.keys.Generation())
+	if t, ok := p.cache.Get(key); ok {
+		return t, nil
+	}
+	t, err := v.Verify(ctx, raw.Reveal(), token.UseAccess)
+	if err != nil {
+		return nil, tokenError(err)
+	}
+	issuers, err := p.expected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rules := token.AccessRules{Issuers: issuers, Leeway: p.leeway, VerifyClaims: p.verifyClaims}
+	if m == rp.MethodBearer {
+		rules.Domains = p.domains
+	}
+	if err := rules.Check(token.UseAccess, t.Claims, p.now()); err != nil {
+		return nil, tokenError(err)
+	}
+	// The keys may have changed while they were asked for: the key of the
+	// generation that verified is what the next request looks for.
+	p.cache.Put(token.NewCacheKey(raw.Reveal(), p.scopeOf(client, v, useAccess), p.keys.Generation()), t)
+	return t, nil
+}
+
+// VerifyIDToken implements rp.Provider.
+func (p *relyingProvider) VerifyIDToken(ctx context.Context, raw token.Opaque, want rp.IDTokenExpectation) (*token.Token, error) {
+	issuers, err := p.expected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rules := &token.IDRules{
+		Issuers: issuers, Leeway: p.leeway, VerifyClaims: p.verifyClaims, Domains: p.domains, AccessToken: want.AccessToken, Code: want.Code,
+		VerifyNonce: want.Nonce != "", Nonce: token.Opaque(want.Nonce), SkipExpiry: want.Method == rp.MethodSession,
+	}
+	if cl := p.client(want.Client); cl != nil {
+		rules.ClientID = cl.ID()
+	}
+	if want.Method == rp.MethodAuthorizationCode {
+		rules.MaxAge = p.maxAge
+	}
+	t, err := p.provider.VerifyIDToken(ctx, p.verifier(want.Client, want.Method), raw, rules)
+	if err != nil {
+		return nil, tokenError(err)
+	}
+	return t, nil
+}
+
+// Decode implements rp.Provider.
+func (p *relyingProvider) Decode(raw token.Opaque) (*token.Token, error) {
+	key := token.NewCacheKey(raw.Reveal(), p.scopeOf(0, nil, useDecode), 0)
+	if t, ok := p.cache.Get(key); ok {
+		return t, nil
+	}
+	u, err := token.Parse(raw.Reveal(), 0)
+	if err != nil {
+		return nil, &rp.Error{Description: "a stored token cannot be read", Reason: "stored_token", Err: err}
+	}
+	t := &token.Token{Raw: u.Raw, Header: u.Header, Claims: u.Claims}
+	p.cache.Put(key, t)
+	return t, nil
+}
+
+// providerError classifies an error of op.
+func providerError(err error) error {
+	var e *op.Error
+	switch {
+	case errors.As(err, &e) && e.Kind == op.Refused:
+		d := "the provider refused the " + e.Call
+		if e.Code != "" {
+			d += ": " + e.Code
+		}
+		return &rp.Error{Kind: rp.Unauthorized, Description: d, Reason: "provider_refused", Err: err}
+	case errors.As(err, &e) && e.Kind == op.Misconfigured:
+		return &rp.Error{Description: "the configuration does not allow the call to the provider", Reason: "misconfigured", Err: err}
+	}
+	return &rp.Error{Description: "the provider is not available", Reason: "provider_unavailable", Err: err}
+}
+
+// tokenError classifies an error of token.
+func tokenError(err error) error {
+	if e := (*rp.Error)(nil); errors.As(err, &e) {
+		return err
+	}
+	u := func(reason rp.Reason, d string) error {
+		return &rp.Error{Kind: rp.Unauthorized, Code: "invalid_token", Description: d, Reason: reason, Err: err}
+	}
+	switch {
+	case errors.Is(err, token.ErrKeysUnavailable):
+		return &rp.Error{Description: "the provider's keys are not available", Reason: "keys_unavailable", Err: err}
+	case errors.Is(err, token.ErrExpired):
+		return u("expired", "the token has expired")
+	case errors.Is(err, token.ErrClaims):
+		return u("claims", err.Error())
+	case errors.Is(err, token.ErrNoKey):
+		return u("no_key", "no trusted key fits the token")
+	case errors.Is(err, token.ErrSignature):
+		return u("signature", "invalid signature")
+	case errors.Is(err, token.ErrAlgorithm):
+		return u("algorithm", "the token's algorithm is not accepted")
+	case errors.Is(err, token.ErrMalformed):
+		return u("malformed", "the token is malformed")
+	}
+	return &rp.Error{Description: "the token could not be verified", Reason: "internal", Err: err}
+}

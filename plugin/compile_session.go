@@ -1,0 +1,369 @@
+package plugin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"kong-openid-connect/internal/claims"
+	"kong-openid-connect/internal/rp"
+	"kong-openid-connect/internal/session"
+	"kong-openid-connect/internal/token"
+)
+
+// identityDigest names the configuration that vouches for an identity: a
+// session is taken only by configurations with the same digest.
+func identityDigest(c *Config) [32]byte {
+	list := struct {
+		Issuer, Auth, Token, Userinfo, Introspection, JWKS string
+		Extra, Allowed, Clients, Audience, Domains         []string
+		Pseudo, Signature, Claims, Nonce, HS, SSL          bool
+		Ignore                                             []UnverifiedGrant
+		DPoP, MTLS                                         PossessionMode
+	}{
+		Issuer: c.Issuer, Auth: string(c.AuthorizationEndpoint), Token: string(c.TokenEndpoint), Userinfo: string(c.UserinfoEndpoint),
+		Introspection: string(c.IntrospectionEndpoint), JWKS: string(c.JWKSEndpoint),
+		Extra: urls(c.ExtraJWKSURIs), Allowed: c.IssuersAllowed, Clients: c.ClientID, Audience: c.Audience, Domains: c.Domains,
+		Pseudo: c.UsingPseudoIssuer, Signature: c.VerifySignature, Claims: c.VerifyClaims, Nonce: c.VerifyNonce, HS: c.EnableHSSignatures, SSL: c.SSLVerify,
+		Ignore: c.IgnoreSignature, DPoP: c.ProofOfPossessionDPoP, MTLS: c.ProofOfPossessionMTLS,
+	}
+	b, err := json.Marshal(list)
+	if err != nil {
+		panic("identity digest: " + err.Error())
+	}
+	return sha256.Sum256(b)
+}
+
+// lazy makes a value at its first use and again after a failure. A secret that
+// cannot be learned now may be learned later.
+type lazy[T any] struct {
+	mu    sync.Mutex
+	value *T
+	make  func(context.Context) (*T, error)
+}
+
+func (l *lazy[T]) get(ctx context.Context) (*T, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.value != nil {
+		return l.value, nil
+	}
+	v, err := l.make(ctx)
+	if err != nil {
+		return nil, &rp.Error{Kind: rp.Unavailable, Description: "the session secret cannot be had at present", Reason: "session_secret", Err: err}
+	}
+	l.value = v
+	return v, nil
+}
+
+// sessionSecret returns session_secret, or the one that is generated with the
+// discovery object of the issuer.
+func sessionSecret(ctx context.Context, c *Config, env *Environment) ([]byte, error) {
+	if s := c.SessionSecret.Reveal(); s != "" {
+		return []byte(s), nil
+	}
+	return env.Secrets.SessionSecret(ctx, c.Issuer)
+}
+
+func cookieOf(name, path, domain string, site SameSite, httpOnly bool, secure *bool) session.Cookie {
+	return session.Cookie{Name: name, Path: path, Domain: domain, SameSite: session.SameSite(site), HTTPOnly: httpOnly, Secure: secure}
+}
+
+// sessions adapts package session to the core.
+type sessions struct {
+	manager lazy[session.Manager]
+	binds   rp.Needs
+	names   []string
+	due     session.Timeouts
+}
+
+func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error) {
+	cfg := session.Config{
+		Cookie:             cookieOf(c.SessionCookieName, c.SessionCookiePath, c.SessionCookieDomain, c.SessionCookieSameSite, c.SessionCookieHTTPOnly, c.SessionCookieSecure),
+		Timeouts:           session.Timeouts{Idling: seconds(c.SessionIdlingTimeout), Rolling: seconds(c.SessionRollingTimeout), Absolute: seconds(c.SessionAbsoluteTimeout)},
+		Remember:           c.SessionRemember,
+		RememberCookie:     c.SessionRememberCookieName,
+		RememberTimeouts:   session.Timeouts{Rolling: seconds(c.SessionRememberRollingTimeout), Absolute: seconds(c.SessionRememberAbsoluteTimeout)},
+		Audience:           c.SessionAudience,
+		EnforceSameSubject: c.SessionEnforceSameSubject,
+		Digest:             digest,
+		HashStorageKey:     c.SessionHashStorageKey,
+		HashSubject:        c.SessionHashSubject,
+		MaxHeaderLine:      env.MaxHeaderLine,
+		LoginCookie:        c.AuthorizationCookieName,
+		Now:                env.Now,
+	}
+	s := &sessions{names: []string{c.SessionCookieName}, due: cfg.Timeouts}
+	if c.SessionRemember {
+		s.names = append(s.names, c.SessionRememberCookieName)
+	}
+	for _, b := range c.SessionBind {
+		cfg.Bind = append(cfg.Bind, session.Bind(b))
+		switch b {
+		case SessionBindingIP:
+			s.binds |= rp.NeedClient
+		case SessionBindingScheme:
+			s.binds |= rp.NeedExternal
+		}
+	}
+	// What is wrong with the configuration is said when the instance starts.
+	probe := cfg
+	probe.Secret = []byte("only to check the configuration")
+	if _, err := session.NewManager(probe); err != nil {
+		return nil, err
+	}
+	s.manager.make = func(ctx context.Context) (*session.Manager, error) {
+		secret, err := sessionSecret(ctx, c, env)
+		if err != nil {
+			return nil, err
+		}
+		full := cfg
+		full.Secret = secret
+		return session.NewManager(full)
+	}
+	return s, nil
+}
+
+// Owns implements rp.Sessions: a cookie and its numbered pieces.
+func (s *sessions) Owns(name string) bool {
+	for _, n := range s.names {
+		if rest, ok := strings.CutPrefix(name, n); ok && (rest == "" || len(rest) == 1 && rest[0] >= '2' && rest[0] <= '9') {
+			return true
+		}
+	}
+	return false
+}
+
+// Binds implements rp.Sessions.
+func (s *sessions) Binds() rp.Needs { return s.binds }
+
+func input(b rp.Browser) session.Input {
+	return session.Input{Cookies: b.Cookies, ClientIP: b.IP, Scheme: b.Scheme, UserAgent: b.UserAgent}
+}
+
+// Open implements rp.Sessions.
+func (s *sessions) Open(ctx context.Context, b rp.Browser) (*rp.Session, error) {
+	m, err := s.manager.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in := input(b)
+	opened, _, err := m.Open(ctx, in)
+	if err != nil || opened == nil {
+		return nil, err
+	}
+	t, err := unpack(opened.Data)
+	if err != nil {
+		return nil, nil // sealed by a version that wrote otherwise: no session
+	}
+	return s.view(m, opened, t), nil
+}
+
+func (s *sessions) view(m *session.Manager, o *session.Session, t rp.StoredTokens) *rp.Session {
+	r := m.Remaining(o)
+	return &rp.Session{
+		ID: o.ID(), Subject: o.Subject, Audience: m.Audience(), Tokens: t,
+		Timeout: r.Timeout, Idling: r.Idling, Rolling: r.Rolling, Absolute: r.Absolute, Handle: o,
+	}
+}
+
+// Start implements rp.Sessions.
+func (s *sessions) Start(ctx context.Context, b rp.Browser, subject string, t rp.StoredTokens, _ *rp.Session) (*rp.Session, []string, error) {
+	m, err := s.manager.get(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	n := session.New(subject, pack(t))
+	cookies, err := m.Save(ctx, input(b), n)
+	if err != nil {
+		return nil, nil, sessionError(err)
+	}
+	return s.view(m, n, t), cookies, nil
+}
+
+// Update implements rp.Sessions.
+func (s *sessions) Update(ctx context.Context, b rp.Browser, old *rp.Session, t rp.StoredTokens) (*rp.Session, []string, error) {
+	m, err := s.manager.get(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	o := old.Handle.(*session.Session)
+	o.Data = pack(t)
+	cookies, err := m.Save(ctx, input(b), o)
+	if err != nil {
+		return nil, nil, sessionError(err)
+	}
+	return s.view(m, o, t), cookies, nil
+}
+
+// Due implements rp.Sessions.
+func (s *sessions) Due(x *rp.Session) bool {
+	m, err := s.manager.get(context.Background())
+	return err == nil && m.Due(x.Handle.(*session.Session))
+}
+
+// Touch implements rp.Sessions.
+func (s *sessions) Touch(ctx context.Context, b rp.Browser, x *rp.Session) (*rp.Session, []string, error) {
+	m, err := s.manager.get(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	o := x.Handle.(*session.Session)
+	cookies, err := m.Touch(ctx, input(b), o)
+	if err != nil {
+		return nil, nil, sessionError(err)
+	}
+	return s.view(m, o, x.Tokens), cookies, nil
+}
+
+// Destroy implements rp.Sessions.
+func (s *sessions) Destroy(ctx context.Context, b rp.Browser, x *rp.Session) ([]string, error) {
+	m, err := s.manager.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var o *session.Session
+	if x != nil {
+		o = x.Handle.(*session.Session)
+	}
+	cookies, err := m.Destroy(ctx, input(b), o)
+	if err != nil {
+		return cookies, sessionError(err)
+	}
+	return cookies, nil
+}
+
+func sessionError(err error) error {
+	if _, ok := errors.AsType[*session.TooLargeError](err); ok {
+		return &rp.Error{Kind: rp.Unexpected, Description: "the session does not fit in cookies: set session_storage to redis or memcached", Reason: "session_too_large", Err: err}
+	}
+	if _, ok := errors.AsType[*session.StorageError](err); ok {
+		return &rp.Error{Kind: rp.Unavailable, Description: "the session storage cannot be written", Reason: "session_storage", Err: err}
+	}
+	return &rp.Error{Kind: rp.Unexpected, Description: "the session cannot be saved", Reason: "session", Err: err}
+}
+
+// stored is the payload of a session as it is sealed.
+type stored struct {
+	Method        string        `json:"m"`
+	Client        int           `json:"c,omitempty"`
+	AccessToken   string        `json:"at,omitempty"`
+	IDToken       string        `json:"it,omitempty"`
+	RefreshToken  string        `json:"rt,omitempty"`
+	TokenType     string        `json:"tt,omitempty"`
+	Scope         string        `json:"s,omitempty"`
+	Expiry        int64         `json:"x,omitempty"`
+	Introspection claims.Object `json:"in,omitempty"`
+	UserInfo      claims.Object `json:"ui,omitempty"`
+}
+
+func pack(t rp.StoredTokens) []byte {
+	s := stored{
+		Method: string(t.Method), Client: t.Client, AccessToken: t.AccessToken.Reveal(), IDToken: t.IDToken.Reveal(), RefreshToken: t.RefreshToken.Reveal(),
+		TokenType: t.TokenType, Scope: t.Scope, Introspection: t.Introspection, UserInfo: t.UserInfo,
+	}
+	if !t.Expiry.IsZero() {
+		s.Expiry = t.Expiry.Unix()
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic("session payload: " + err.Error()) // claims come from JSON
+	}
+	return b
+}
+
+func unpack(b []byte) (rp.StoredTokens, error) {
+	var s stored
+	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec.UseNumber()
+	if err := dec.Decode(&s); err != nil {
+		return rp.StoredTokens{}, err
+	}
+	t := rp.StoredTokens{
+		Method: rp.Method(s.Method), Client: s.Client, AccessToken: token.Opaque(s.AccessToken), IDToken: token.Opaque(s.IDToken),
+		RefreshToken: token.Opaque(s.RefreshToken), TokenType: s.TokenType, Scope: s.Scope, Introspection: s.Introspection, UserInfo: s.UserInfo,
+	}
+	if s.Expiry != 0 {
+		t.Expiry = time.Unix(s.Expiry, 0)
+	}
+	return t, nil
+}
+
+// logins adapts the pending logins of package session to the core.
+type logins struct {
+	logins lazy[session.Logins]
+	name   string
+}
+
+func newLogins(c *Config, env *Environment, digest [32]byte) (*logins, error) {
+	cfg := session.LoginConfig{
+		Cookie:        cookieOf(c.AuthorizationCookieName, c.AuthorizationCookiePath, c.AuthorizationCookieDomain, c.AuthorizationCookieSameSite, c.AuthorizationCookieHTTPOnly, c.AuthorizationCookieSecure),
+		Timeout:       seconds(c.AuthorizationRollingTimeout),
+		Digest:        digest,
+		MaxHeaderLine: env.MaxHeaderLine,
+		Used:          env.UsedLogins,
+		Now:           env.Now,
+	}
+	probe := cfg
+	probe.Secret = []byte("only to check the configuration")
+	if _, err := session.NewLogins(probe); err != nil {
+		return nil, err
+	}
+	l := &logins{name: c.AuthorizationCookieName}
+	l.logins.make = func(ctx context.Context) (*session.Logins, error) {
+		secret, err := sessionSecret(ctx, c, env)
+		if err != nil {
+			return nil, err
+		}
+		full := cfg
+		full.Secret = secret
+		return session.NewLogins(full)
+	}
+	return l, nil
+}
+
+// Owns implements rp.Logins.
+func (l *logins) Owns(name string) bool { return session.IsLoginCookie(l.name, name) }
+
+// Begin implements rp.Logins.
+func (l *logins) Begin(ctx context.Context, b rp.Browser, x rp.Login) (string, []string, error) {
+	s, err := l.logins.get(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	return s.Begin(session.Login{
+		Nonce: x.Nonce, CodeVerifier: x.Verifier.Reveal(), RedirectURI: x.RedirectURI, Client: x.Client, ReturnTo: x.ReturnTo, Attempt: x.Attempt,
+	}, input(b))
+}
+
+// Resume implements rp.Logins.
+func (l *logins) Resume(ctx context.Context, b rp.Browser, state string) (rp.Login, rp.LoginOutcome, error) {
+	s, err := l.logins.get(ctx)
+	if err != nil {
+		return rp.Login{}, rp.LoginForeign, err
+	}
+	x, outcome := s.Resume(state, input(b))
+	login := rp.Login{
+		ID: x.ID(), Nonce: x.Nonce, Verifier: token.Opaque(x.CodeVerifier), RedirectURI: x.RedirectURI, Client: x.Client, ReturnTo: x.ReturnTo, Attempt: x.Attempt,
+	}
+	switch outcome {
+	case session.Resumed:
+		return login, rp.LoginFound, nil
+	case session.Stale:
+		return login, rp.LoginStale, nil
+	}
+	return rp.Login{}, rp.LoginForeign, nil
+}
+
+// Finish implements rp.Logins.
+func (l *logins) Finish(ctx context.Context, b rp.Browser, state, id string) ([]string, bool, error) {
+	s, err := l.logins.get(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	return s.Finish(state, input(b)), s.Claim(id), nil
+}

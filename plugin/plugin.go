@@ -1,0 +1,206 @@
+package plugin
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"kong-openid-connect/internal/kong/server"
+	"kong-openid-connect/internal/op"
+	"kong-openid-connect/internal/param"
+	"kong-openid-connect/internal/rp"
+	"kong-openid-connect/internal/session"
+	"kong-openid-connect/internal/token"
+)
+
+// Secrets gives the session secret of an issuer for configurations that name
+// none. It is made once for all nodes that are to agree on it; an error means
+// that it cannot be learned now.
+type Secrets interface {
+	SessionSecret(ctx context.Context, issuer string) ([]byte, error)
+}
+
+// Environment is what all instances of a process share.
+type Environment struct {
+	Providers     *op.Registry
+	Tokens        *token.Cache
+	Secrets       Secrets
+	UsedLogins    *session.Used
+	MaxHeaderLine int // bytes that one request header line may have; 0 for Kong's default
+	Now           func() time.Time
+	Log           *slog.Logger
+}
+
+// Plugin makes instances. Equal configurations share one compiled policy, its
+// caches and its connections for as long as any instance uses it.
+type Plugin struct {
+	env *Environment
+
+	mu       sync.Mutex
+	policies map[[sha256.Size]byte]weak.Pointer[compiled]
+	started  atomic.Uint64 // instances
+	compiles atomic.Uint64 // policies
+}
+
+// compiled is a policy, or why there is none.
+type compiled struct {
+	policy   *rp.Policy
+	err      error
+	findings param.Findings
+}
+
+// New returns a plugin whose instances share env.
+func New(env *Environment) *Plugin {
+	return &Plugin{env: env, policies: map[[sha256.Size]byte]weak.Pointer[compiled]{}}
+}
+
+// Stats returns how many instances were started and how many policies were
+// compiled for them.
+func (p *Plugin) Stats() (instances, policies uint64) { return p.started.Load(), p.compiles.Load() }
+
+// Start implements server.Plugin.
+func (p *Plugin) Start(ctx context.Context, config []byte) server.Instance {
+	p.started.Add(1)
+	cfg := new(Config)
+	decoded, err := Declaration().DecodeJSON(config, cfg, param.FromKong)
+	i := &instance{
+		id: decoded.Meta.PluginID, volatile: len(decoded.References) > 0,
+		log: p.env.Log.With("plugin_id", decoded.Meta.PluginID, "route_id", decoded.Meta.RouteID, "service_id", decoded.Meta.ServiceID),
+	}
+	if err != nil {
+		i.compiled = &compiled{err: err}
+		i.report(ctx, decoded.Findings)
+		return i
+	}
+	if err := unresolved(decoded.References); err != nil {
+		i.compiled = &compiled{err: err}
+		i.report(ctx, nil)
+		return i
+	}
+	fresh := false
+	i.compiled, fresh = p.share(cfg)
+	if fresh {
+		i.report(ctx, append(decoded.Findings, i.compiled.findings...))
+	} else if i.compiled.err != nil {
+		i.report(ctx, nil)
+	}
+	return i
+}
+
+// share returns the policy of an equal configuration, or compiles one. fresh
+// tells which.
+func (p *Plugin) share(cfg *Config) (c *compiled, fresh bool) {
+	key := Declaration().Digest(cfg)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w, ok := p.policies[key]; ok {
+		if c := w.Value(); c != nil {
+			return c, false
+		}
+	}
+	p.compiles.Add(1)
+	c = p.compile(cfg)
+	p.policies[key] = weak.Make(c)
+	runtime.AddCleanup(c, p.forget, key)
+	return c, true
+}
+
+// forget drops the entry of a policy that nobody uses any more.
+func (p *Plugin) forget(key [sha256.Size]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w, ok := p.policies[key]; ok && w.Value() == nil {
+		delete(p.policies, key)
+	}
+}
+
+func (p *Plugin) compile(cfg *Config) *compiled {
+	c := &compiled{findings: Validate(cfg)}
+	missing, refused := NotEffective(cfg)
+	c.findings = append(append(c.findings, missing...), refused...)
+	if c.err = c.findings.Err(); c.err != nil {
+		return c
+	}
+	c.policy, c.err = compile(cfg, p.env)
+	return c
+}
+
+// unresolved names the vault references that Kong could not resolve. An empty
+// secret is never a key.
+func unresolved(refs []param.Reference) error {
+	var f param.Findings
+	for _, r := range refs {
+		if !r.Resolved {
+			f = append(f, param.Finding{Severity: param.Error, Path: r.Path, Message: "the vault reference did not resolve", Do: "make the secret available to Kong; the instance is started anew every minute"})
+		}
+	}
+	return f.Err()
+}
+
+// instance is one configuration of one worker of Kong.
+type instance struct {
+	id       string
+	volatile bool
+	log      *slog.Logger
+	compiled *compiled
+}
+
+// report logs once what was found when the instance started.
+func (i *instance) report(ctx context.Context, found param.Findings) {
+	for _, f := range found {
+		if f.Severity == param.Warning {
+			i.log.WarnContext(ctx, "openid-connect: configuration", "finding", f.String())
+		}
+	}
+	if err := i.compiled.err; err != nil {
+		i.log.ErrorContext(ctx, "openid-connect: the configuration cannot be used, so every request is answered with 500: correct it in Kong", "error", err)
+	}
+}
+
+// Needs implements server.Instance.
+func (i *instance) Needs() rp.Needs {
+	if i.compiled.policy == nil {
+		return 0
+	}
+	return i.compiled.policy.Needs()
+}
+
+// Access implements server.Instance.
+func (i *instance) Access(ctx context.Context, r *rp.Request) *rp.Decision {
+	if i.compiled.policy == nil {
+		d := rp.Unusable(i.compiled.err)
+		i.logDenial(ctx, d)
+		return d
+	}
+	d := i.compiled.policy.Decide(ctx, r)
+	if d.Err != nil {
+		i.logDenial(ctx, d)
+	}
+	return d
+}
+
+// logDenial writes one line for a request that was denied.
+func (i *instance) logDenial(ctx context.Context, d *rp.Decision) {
+	status := 0
+	if d.Respond != nil {
+		status = d.Respond.Status
+	}
+	level := slog.LevelInfo
+	var e *rp.Error
+	if !errors.As(d.Err, &e) || e.Kind == rp.Unexpected || e.Kind == rp.Unavailable {
+		level = slog.LevelError
+	}
+	i.log.Log(ctx, level, "openid-connect: request denied", "status", status, "reason", string(d.Reason), "error", d.Err)
+}
+
+// Close implements server.Instance.
+func (i *instance) Close() {}
+
+// Volatile implements server.Instance.
+func (i *instance) Volatile() bool { return i.volatile }
