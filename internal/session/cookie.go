@@ -57,9 +57,7 @@ func readJar(lines []string, wanted func(name string) bool) jar {
 // sealedText says whether s holds nothing but the characters of our cookies.
 func sealedText(s string) bool {
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '=', c == '.', c == '~':
-		default:
+		if c := s[i]; !isBase64URL(c) && c != '=' && c != '.' && c != '~' {
 			return false
 		}
 	}

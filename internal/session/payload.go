@@ -13,8 +13,8 @@ import (
 const (
 	compressFrom = 1 << 10 // bytes; smaller payloads gain nothing
 
-	modePlain   byte = 0
-	modeDeflate byte = 1
+	modePlain  byte = 0
+	modePacked byte = 1 // packed, then deflated
 )
 
 // nonce is fixed because a payload key seals once.
@@ -42,7 +42,7 @@ func (c *codec) seal(k *keys, h *header, info, subject string, data []byte) ([]b
 	plain = append(plain, subject...)
 	plain = append(plain, data...)
 	if len(plain) > compressFrom {
-		if small := c.deflate(plain[1:]); len(small) < len(plain) {
+		if small := c.deflate(pack(plain[1:])); len(small) < len(plain) {
 			plain = small
 		}
 	}
@@ -66,8 +66,11 @@ func (c *codec) open(k *keys, h *header, info string, sealed []byte) (subject st
 	mode, plain := plain[0], plain[1:]
 	switch mode {
 	case modePlain:
-	case modeDeflate:
+	case modePacked:
 		if plain, err = c.inflate(plain); err != nil {
+			return "", nil, false
+		}
+		if plain, ok = unpack(plain, maxPayload+maxSubject+16); !ok {
 			return "", nil, false
 		}
 	default:
@@ -85,7 +88,7 @@ func (c *codec) open(k *keys, h *header, info string, sealed []byte) (subject st
 func (c *codec) deflate(b []byte) []byte {
 	var out bytes.Buffer
 	out.Grow(len(b))
-	out.WriteByte(modeDeflate)
+	out.WriteByte(modePacked)
 	w, _ := c.writers.Get().(*flate.Writer)
 	if w == nil {
 		w, _ = flate.NewWriter(&out, flate.BestCompression) // the level is valid: no error
