@@ -102,6 +102,7 @@ func (r *AuthorizationRequest) url(address, pkce string) (string, error) {
 			opts = append(opts, oauth2.S256ChallengeOption(v))
 		}
 	}
+	set("state", r.State)
 	set("client_id", r.ClientID)
 	set("redirect_uri", r.RedirectURI)
 	to := conf.AuthCodeURL(r.State, opts...)

@@ -53,7 +53,7 @@ func (s secret) VerifyPayload(payload, signature []byte, alg jose.SignatureAlgor
 }
 
 // Public, Algs and SignPayload implement jose.OpaqueSigner.
-func (s secret) Public() *jose.JSONWebKey { return &jose.JSONWebKey{} }
+func (s secret) Public() *jose.JSONWebKey { return nil }
 
 func (s secret) Algs() []jose.SignatureAlgorithm {
 	return []jose.SignatureAlgorithm{jose.SignatureAlgorithm(s.alg)}

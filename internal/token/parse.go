@@ -55,7 +55,7 @@ func Parse(raw string, limit int) (*Unverified, error) {
 	if len(raw) > limit {
 		return nil, fmt.Errorf("%w: %d bytes are more than the %d allowed", ErrMalformed, len(raw), limit)
 	}
-	if !compact(raw, 3) {
+	if !compact(raw, 3) || raw[0] == '.' {
 		return nil, fmt.Errorf("%w: not a compact JWS", ErrMalformed)
 	}
 	jws, err := jose.ParseSignedCompact(raw, parseable)

@@ -147,7 +147,7 @@ func (s *Signer) Sign(c map[string]any) (Opaque, error) {
 // ed448Signer signs with Ed448 through go-jose's interface for foreign keys.
 type ed448Signer ed448.PrivateKey
 
-func (k ed448Signer) Public() *jose.JSONWebKey { return &jose.JSONWebKey{} }
+func (k ed448Signer) Public() *jose.JSONWebKey { return nil }
 
 func (k ed448Signer) Algs() []jose.SignatureAlgorithm {
 	return []jose.SignatureAlgorithm{jose.EdDSA}
