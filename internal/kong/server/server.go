@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -117,7 +116,7 @@ func (s *Server) Serve(l net.Listener) error {
 	if s.draining {
 		s.mu.Unlock()
 		l.Close()
-		return ErrStopped
+		return errors.Join(ErrStopped, removeSocket(l))
 	}
 	s.listeners[l] = struct{}{}
 	s.mu.Unlock()
@@ -215,12 +214,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.stop()
 	for l := range s.listeners {
-		if r, ok := l.(interface{ Remove() error }); ok {
-			err = errors.Join(err, r.Remove())
-		}
+		err = errors.Join(err, removeSocket(l))
 	}
 	s.instances.removeAll()
 	return err
+}
+
+func removeSocket(l net.Listener) error {
+	if l, ok := l.(*Listener); ok {
+		return l.Remove()
+	}
+	return nil
 }
 
 func (s *Server) stopping() bool {
@@ -257,5 +261,3 @@ func (l *limiter) allow(now time.Time) bool {
 	last := l.last.Load()
 	return sec != last && l.last.CompareAndSwap(last, sec)
 }
-
-var _ io.Closer = (*Listener)(nil)

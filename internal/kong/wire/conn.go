@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,6 @@ const maxPending = 128
 const (
 	firstBuffer = 4 << 10
 	keptBuffer  = 64 << 10
-	growStep    = 1 << 20
 )
 
 var (
@@ -428,11 +426,7 @@ func (c *Conn) fill() error {
 			c.w = copy(c.in, c.in[c.r:c.w])
 			c.r = 0
 		} else {
-			size := len(c.in) + min(len(c.in), growStep)
-			if n := c.wanted(); n > size && n <= size+growStep {
-				size = n
-			}
-			in := make([]byte, size)
+			in := make([]byte, 2*len(c.in))
 			copy(in, c.in[:c.w])
 			c.in = in
 		}
@@ -450,12 +444,4 @@ func (c *Conn) fill() error {
 		err = io.ErrNoProgress
 	}
 	return err
-}
-
-// wanted is the size of the frame at the start of the buffer, with its length.
-func (c *Conn) wanted() int {
-	if c.w-c.r < headerSize {
-		return 0
-	}
-	return headerSize + int(binary.LittleEndian.Uint32(c.in[c.r:]))
 }
