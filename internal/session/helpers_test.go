@@ -178,6 +178,13 @@ func noise(n int) string {
 	return string(b)
 }
 
+// ends says whether sessions of this configuration can be ended for copies of their cookie.
+func (c *clock) ends(in func(*session.Config)) bool {
+	config := c.config()
+	in(&config)
+	return config.Store != nil || config.Revocations != nil
+}
+
 // stores runs a test for every kind of storage.
 func stores(t *testing.T, run func(t *testing.T, c *clock, in func(*session.Config))) {
 	t.Run("cookie", func(t *testing.T) { run(t, newClock(), func(*session.Config) {}) })
@@ -187,6 +194,11 @@ func stores(t *testing.T, run func(t *testing.T, c *clock, in func(*session.Conf
 		run(t, c, func(o *session.Config) { o.Revocations = s })
 	})
 	t.Run("store", func(t *testing.T) {
+		c := newClock()
+		s := c.store()
+		run(t, c, func(o *session.Config) { o.Store = s })
+	})
+	t.Run("store with revocations", func(t *testing.T) {
 		c := newClock()
 		s := c.store()
 		run(t, c, func(o *session.Config) { o.Store, o.Revocations = s, s })

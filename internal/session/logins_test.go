@@ -155,6 +155,7 @@ func TestWhichCallbackIsTaken(t *testing.T) {
 		{"no state", l, 0, func(_ *browser, s *string) { *s = "" }, session.Rejected},
 		{"a state of someone else's making", l, 0, func(_ *browser, s *string) { *s = strings.Repeat("A", 100) }, session.Rejected},
 		{"a state too long", l, 0, func(_ *browser, s *string) { *s += strings.Repeat("A", 10000) }, session.Rejected},
+		{"a state with a line break", l, 0, func(_ *browser, s *string) { *s += "\n" }, session.Rejected},
 		{"a state in padded base64", l, 0, func(_ *browser, s *string) { *s += "=" }, session.Rejected},
 		{"no cookie", l, 0, func(b *browser, _ *string) { clear(b.cookies) }, session.Stale},
 		{"an empty cookie", l, 0, func(b *browser, _ *string) { b.cookies["authorization"] = "" }, session.Stale},
@@ -325,6 +326,25 @@ func TestOldLoginsAreRemoved(t *testing.T) {
 	b.begin(l, aLogin)
 	if len(b.cookies) != 1 || b.cookies["authorization"] == "" {
 		t.Fatalf("cookies: %v", slices.Collect(maps.Keys(b.cookies)))
+	}
+}
+
+func TestFinishRemovesOldLoginsToo(t *testing.T) {
+	c := newClock()
+	l := c.logins(t)
+	b := newBrowser(t)
+	b.begin(l, aLogin)
+	c.pass(590 * time.Second)
+	state := b.begin(l, aLogin)
+	c.pass(10 * time.Second)
+	b.take(l.Finish(state, b.input()), nil)
+	if len(b.cookies) != 0 {
+		t.Fatalf("left: %v", slices.Collect(maps.Keys(b.cookies)))
+	}
+	b.begin(l, aLogin)
+	b.take(l.Finish("", b.input()), nil)
+	if len(b.cookies) != 1 {
+		t.Fatal("a pending login was removed without its state")
 	}
 }
 

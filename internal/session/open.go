@@ -203,7 +203,11 @@ func (m *Manager) openSegment(ctx context.Context, in Input, seg segment, rememb
 			}
 			return m.openMoved(ctx, in, next, hops+1)
 		}
-		if len(record) == 0 || record[0] != recordPayload {
+		switch {
+		case len(record) > 0 && record[0] == recordPayload:
+		case len(record) > 0 && record[0] == recordEnded:
+			return nil, Revoked, nil
+		default:
 			return nil, BadPayload, nil
 		}
 		s.record = record

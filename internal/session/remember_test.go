@@ -100,10 +100,8 @@ func TestLogoutRemovesRememberCookieToo(t *testing.T) {
 		if len(b.cookies) != 0 {
 			t.Fatalf("left over: %v", b.cookies)
 		}
-		config := c.config()
-		in(&config)
-		if config.Revocations != nil {
-			copied.hasNot(m, session.Revoked)
+		if c.ends(in) {
+			copied.hasNot(m, session.Revoked, session.NotStored)
 			delete(copied.cookies, "session")
 			copied.hasNot(m)
 		}
@@ -130,4 +128,30 @@ func TestRememberFollowsAParallelRenewal(t *testing.T) {
 	delete(other.cookies, "session")
 	c.pass(24 * time.Hour)
 	other.has(m, "alex", "data")
+}
+
+func TestRememberKeepsTheFirstLoginWhenTheSessionIsRenewed(t *testing.T) {
+	stores(t, func(t *testing.T, c *clock, in func(*session.Config)) {
+		m := c.manager(t, in, remembering, func(o *session.Config) { o.Timeouts.Idling = 0; o.RememberTimeouts.Rolling = 0 })
+		b := newBrowser(t)
+		b.login(m, "alex", "data")
+		delete(b.cookies, "session")
+		c.pass(10 * 24 * time.Hour)
+		b.touch(m) // a new session, of an old login
+		c.pass(45 * time.Minute)
+		b.touch(m)
+		if got, want := b.last["remember"].MaxAge, 20*86400-45*60; got != want {
+			t.Fatalf("remember Max-Age %d, want %d", got, want)
+		}
+	})
+}
+
+func TestRememberHasNoIdlingTimeout(t *testing.T) {
+	c := newClock()
+	m := c.manager(t, remembering, func(o *session.Config) { o.RememberTimeouts.Idling = time.Minute })
+	b := newBrowser(t)
+	b.login(m, "alex", "data")
+	delete(b.cookies, "session")
+	c.pass(time.Hour)
+	b.has(m, "alex", "data")
 }

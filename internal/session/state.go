@@ -53,6 +53,11 @@ func openState(ring []*keys, text string) (state, bool) {
 	if len(text) > MaxState || len(text) < (stateIDSize+10+16)*4/3 {
 		return s, false
 	}
+	for i := range len(text) {
+		if !isBase64URL(text[i]) { // the decoder overlooks line breaks
+			return s, false
+		}
+	}
 	b, err := b64.DecodeString(text)
 	if err != nil || len(b) < stateIDSize {
 		return s, false
