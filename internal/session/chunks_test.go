@@ -143,6 +143,10 @@ func TestTheSameCookieFromTwoPaths(t *testing.T) {
 	if s, why := open(both(junk, b)); s == nil {
 		t.Fatalf("junk from another path ends the session: %v", why)
 	}
+	three := session.Input{Cookies: []string{"session=1x; session=1x; session=1x", b.input().Cookies[0]}, Scheme: "https"}
+	if s, why := open(three); s == nil {
+		t.Fatalf("one junk cookie sent three times ends the session: %v", why)
+	}
 	planted := newBrowser(t)
 	planted.login(m, "mallory", "data")
 	for _, in := range []session.Input{both(b, planted), both(planted, b)} {
