@@ -294,6 +294,9 @@ func (r *request) denyJSON(status int, message string, hs ...header) {
 func (r *request) writeAnswer() error {
 	a := r.answer
 	hs := []header{{"Date", time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")}}
+	if ct := get(a.headers, "content-type"); ct != "" {
+		hs = append(hs, header{"Content-Type", ct})
+	}
 	if !hasHeader(a.headers, "connection") {
 		hs = append(hs, r.connectionHeader())
 	}
@@ -302,7 +305,11 @@ func (r *request) writeAnswer() error {
 			hs = append(hs, h)
 		}
 	}
-	hs = append(hs, a.headers...)
+	for _, h := range a.headers {
+		if !strings.EqualFold(h.name, "content-type") {
+			hs = append(hs, h)
+		}
+	}
 	hs = append(hs, header{"Content-Length", strconv.Itoa(len(a.body))},
 		header{"X-Kong-Response-Latency", strconv.FormatInt(time.Since(r.start).Milliseconds(), 10)},
 		header{"Server", "kong/" + Version}, header{"X-Kong-Request-Id", r.id})

@@ -223,7 +223,7 @@ func (w *worker) instanceID(k *pluginKind, conf *pluginConf) (int32, error) {
 	if err != nil {
 		w.forget(conf.id, in)
 		w.g.logf("error", "[%s] starting instance: %v", k.name, err)
-		return 0, fmt.Errorf("starting instance: %w", startError{err})
+		return 0, startError{err}
 	}
 	in.id = ret.InstanceID
 	close(in.ready)
