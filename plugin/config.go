@@ -1,6 +1,11 @@
 package plugin
 
-import "kong-openid-connect/internal/param"
+import (
+	"crypto/sha256"
+	"encoding/base64"
+
+	"kong-openid-connect/internal/param"
+)
 
 //go:generate go test . -run ^TestReferenceIsCurrent$ -update
 
@@ -81,3 +86,16 @@ func decode(n *param.Node, mode param.Mode) (*Config, param.Decoded, error) {
 // have equal digests, whatever Kong adds beside them. It depends on secrets,
 // so it stays inside the process.
 func (c *Config) Digest() [32]byte { return Declaration().Digest(c) }
+
+// TokensSalt returns the salt of the token cache: cache_tokens_salt, or one
+// that is derived from the configuration. Kong could fill a random one in
+// (attribute auto), but then no two plugin entities would have equal
+// configurations, and without a database each node would have its own.
+func (c *Config) TokensSalt() string {
+	if !c.CacheTokensSalt.IsZero() {
+		return c.CacheTokensSalt.Reveal()
+	}
+	digest := c.Digest()
+	sum := sha256.Sum256(append([]byte("openid-connect token cache\n"), digest[:]...))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}

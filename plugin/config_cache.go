@@ -7,7 +7,7 @@ type CacheParams struct {
 	CacheIntrospection        bool                 `kong:"cache_introspection" default:"true" since:"<=0.31" doc:"Cache introspection answers."`
 	CacheTokenExchange        bool                 `kong:"cache_token_exchange" default:"true" since:"0.32" doc:"Cache legacy token-exchange answers."`
 	CacheTokens               bool                 `kong:"cache_tokens" default:"true" since:"<=0.31" doc:"Cache token-endpoint answers (password, client_credentials, refresh_token)."`
-	CacheTokensSalt           param.Secret         `kong:"cache_tokens_salt,-encrypted,-referenceable,auto" since:"2.2.0.0" doc:"Salt of the token cache key; generated when unset, so set it explicitly under declarative config."`
+	CacheTokensSalt           param.Secret         `kong:"cache_tokens_salt,-encrypted,-referenceable" since:"2.2.0.0" doc:"Salt of the token cache key; derived from the configuration when unset. Changing it empties the cache of tokens."`
 	CacheTTL                  float64              `kong:"cache_ttl" default:"3600" since:"0.32" doc:"Fallback TTL in seconds for cached objects that carry no expiry (also discovery per current docs)."`
 	CacheTTLMax               *float64             `kong:"cache_ttl_max" since:"0.35" doc:"Upper clamp in seconds on every computed TTL."`
 	CacheTTLMin               *float64             `kong:"cache_ttl_min" since:"0.35" doc:"Lower clamp in seconds on every computed TTL."`

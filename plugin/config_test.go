@@ -50,6 +50,22 @@ func TestDecodeDefaults(t *testing.T) {
 	}
 }
 
+func TestTokensSalt(t *testing.T) {
+	a, _ := load(t, `{"issuer":"https://idp.example.com","client_id":["a"],"__plugin_id":"1"}`)
+	b, _ := load(t, `{"issuer":"https://idp.example.com","client_id":["a"],"__plugin_id":"2"}`)
+	other, _ := load(t, `{"issuer":"https://idp.example.com","client_id":["b"]}`)
+	given, _ := load(t, `{"issuer":"https://idp.example.com","client_id":["a"],"cache_tokens_salt":"pepper"}`)
+	if a.TokensSalt() != b.TokensSalt() || len(a.TokensSalt()) < 32 {
+		t.Error("equal configurations have different salts, or short ones")
+	}
+	if a.TokensSalt() == other.TokensSalt() {
+		t.Error("another configuration has the same salt")
+	}
+	if given.TokensSalt() != "pepper" {
+		t.Error("the salt that was given is not used")
+	}
+}
+
 // Kong leaves null out, so that an absent upstream_access_token_header means
 // that somebody switched it off.
 func TestNullSwitchesOff(t *testing.T) {

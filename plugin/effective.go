@@ -98,8 +98,6 @@ var notYet = []pending{
 	{path: "response_mode", values: "query.jwt form_post.jwt fragment.jwt jwt", refuse: true},
 
 	// Verification and proof of possession.
-	{path: "enable_hs_signatures"},
-	{path: "verify_parameters"},
 	{path: "proof_of_possession_dpop", refuse: true},
 	{path: "proof_of_possession_mtls", refuse: true},
 	{path: "proof_of_possession_mtls_from_header", refuse: true},

@@ -26,11 +26,14 @@ var rules = []rule{
 	}},
 	{name: "issuer", run: checkIssuer},
 	{name: "plain http", run: checkPlainHTTP},
-	{name: "clients", run: checkClients},
+	{name: "clients", run: checkClients, checks: []param.Check{
+		conditional("config.client_auth", contains(ClientAuthTLS), "config.tls_client_auth_cert_id", needed, ""),
+		conditional("config.client_auth", contains(ClientAuthSelfSignedTLS), "config.tls_client_auth_cert_id", needed, ""),
+	}},
 	{name: "missing client", run: checkMissingClient},
 	{name: "credentials", run: checkCredentials, checks: []param.Check{
-		conditional("config.bearer_token_param_type", param.Check{"contains": "cookie"},
-			"config.bearer_token_cookie_name", param.Check{"required": true}, ""),
+		conditional("config.bearer_token_param_type", contains(TokenPlaceCookie),
+			"config.bearer_token_cookie_name", needed, ""),
 	}},
 	{name: "authorization", run: checkAuthorization},
 	{name: "cookies", run: checkCookies, checks: []param.Check{
@@ -48,6 +51,13 @@ var rules = []rule{
 	{name: "headers", run: checkHeaders},
 	{name: "logout", run: checkLogout},
 }
+
+// needed matches a field that is given.
+var needed = param.Check{"required": true}
+
+// contains matches a list that has v. Without "required" Kong takes null for
+// a match.
+func contains(v any) param.Check { return param.Check{"contains": v, "required": true} }
 
 func equals(v any) param.Check { return param.Check{"eq": v} }
 

@@ -39,7 +39,7 @@ func (r *Record) Reference(groups []Group, status func(*Field) string) ([]byte, 
 		b.WriteString("| Name | Type | Default | Values | Since | Meaning | Status |\n|---|---|---|---|---|---|---|\n")
 		for _, f := range list {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", f.Path, f.typeText(),
-				code(f.Default), f.values(), cell(f.Since), cell(f.meaning()), cell(status(f)))
+				code(f.Default), f.values(), f.since(), cell(f.meaning()), cell(status(f)))
 		}
 	}
 	for name, list := range rows {
@@ -61,6 +61,14 @@ func (f *Field) meaning() string {
 		s += " Deprecated: " + f.Deprecated
 	}
 	return s
+}
+
+// since is the version of Kong, or that the parameter is not Kong's.
+func (f *Field) since() string {
+	if f.Extension {
+		return "extension"
+	}
+	return cell(f.Since)
 }
 
 // values lists what a parameter may be.
