@@ -159,8 +159,12 @@ func (b *browser) touch(m *session.Manager) int {
 	if s == nil {
 		b.t.Fatalf("no session to touch: %v", why)
 	}
+	due := m.Due(s)
 	set, err := m.Touch(b.t.Context(), b.input(), s)
 	b.take(set, err)
+	if due != (len(set) > 0) {
+		b.t.Fatalf("Due says %v, Touch sets %d cookies", due, len(set))
+	}
 	return len(set)
 }
 

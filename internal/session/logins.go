@@ -246,6 +246,9 @@ func (l *Logins) Claim(id string) bool {
 	return l.c.Used.claim(id, until)
 }
 
+// Owns says whether a cookie of this name can hold a pending login.
+func (l *Logins) Owns(name string) bool { return loginName(l.c.Cookie.Name, name) }
+
 // Pending says whether the request carries any cookie of a login.
 func (l *Logins) Pending(in Input) bool {
 	p, _ := l.pending(in)

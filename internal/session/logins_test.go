@@ -430,3 +430,21 @@ func TestLoginConfigurationsThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestOwnedCookies(t *testing.T) {
+	c := newClock()
+	m, l := c.manager(t, remembering), c.logins(t)
+	for name, want := range map[string]string{
+		"session": "session", "session2": "session", "session9": "session", "remember": "session", "remember3": "session",
+		"authorization": "login", "authorization_AAAAAAAAAAAA": "login",
+		"session1": "", "session0": "", "session10": "", "sessions": "", "Session": "", "": "", "authorization_": "",
+		"authorization_AAAA": "", "authorization2": "", "authorization-AAAAAAAAAAAA": "",
+	} {
+		if m.Owns(name) != (want == "session") || l.Owns(name) != (want == "login") {
+			t.Errorf("%q: session %v, login %v", name, m.Owns(name), l.Owns(name))
+		}
+	}
+	if c.manager(t).Owns("remember") || c.manager(t).Binds(session.BindIP) {
+		t.Error("what is not configured is owned, or bound")
+	}
+}

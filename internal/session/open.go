@@ -95,7 +95,7 @@ func (s *Session) Sealed() string {
 
 func (m *Manager) jar(in Input) jar {
 	return readJar(in.Cookies, func(name string) bool {
-		return chunkIndex(m.c.Cookie.Name, name) > 0 || m.c.LoginCookie != "" && loginName(m.c.LoginCookie, name) || m.c.Remember && chunkIndex(m.remember.Name, name) > 0
+		return m.Owns(name) || m.c.LoginCookie != "" && loginName(m.c.LoginCookie, name)
 	})
 }
 

@@ -43,20 +43,17 @@ func (m *Manager) Touch(ctx context.Context, in Input, s *Session) ([]string, er
 	if !s.opened {
 		return nil, errors.New("a session that was never saved cannot be touched")
 	}
-	now := m.now()
-	rolling := int64(m.c.Timeouts.Rolling / time.Second)
-	idling := int64(m.c.Timeouts.Idling / time.Second)
-	switch {
-	case s.restored, s.oldKey, rolling > 0 && 4*(now-s.h.rolled) >= 3*rolling:
+	switch m.due(s) {
+	case renewal:
 		return m.Renew(ctx, in, s)
-	case s.moved:
+	case handover:
 		j := m.jar(in)
 		return m.cookies(in, &j, s, true)
-	case idling == 0 || now-s.h.touched < max(min(int64(touchMax/time.Second), idling/4), 1):
+	case nothing:
 		return nil, nil
 	}
 	h := s.h
-	h.touched = now
+	h.touched = m.now()
 	box, name := m.box(m.ring[0], false)
 	text, err := sealBox(box, name, h.marshal())
 	if err != nil {
@@ -65,6 +62,34 @@ func (m *Manager) Touch(ctx context.Context, in Input, s *Session) ([]string, er
 	s.h, s.text = h, text
 	j := m.jar(in)
 	return m.cookies(in, &j, s, false)
+}
+
+// Due says whether Touch would set a cookie.
+func (m *Manager) Due(s *Session) bool { return m.due(s) != nothing }
+
+// work is what a session's age asks for.
+type work uint8
+
+const (
+	nothing  work = iota
+	touch         // note the use
+	handover      // the browser lacks the cookie of the id that replaced its own
+	renewal       // a new id
+)
+
+func (m *Manager) due(s *Session) work {
+	now := m.now()
+	rolling := int64(m.c.Timeouts.Rolling / time.Second)
+	idling := int64(m.c.Timeouts.Idling / time.Second)
+	switch {
+	case s.restored, s.oldKey, rolling > 0 && 4*(now-s.h.rolled) >= 3*rolling:
+		return renewal
+	case s.moved:
+		return handover
+	case idling > 0 && now-s.h.touched >= max(min(int64(touchMax/time.Second), idling/4), 1):
+		return touch
+	}
+	return nothing
 }
 
 func (m *Manager) save(ctx context.Context, in Input, s *Session, adopt bool) ([]string, error) {

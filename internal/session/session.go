@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -155,6 +156,15 @@ func NewManager(c Config) (*Manager, error) {
 	}
 	return m, nil
 }
+
+// Owns says whether a cookie of this name is a piece of a session's, so that
+// it can be kept from the service.
+func (m *Manager) Owns(name string) bool {
+	return chunkIndex(m.c.Cookie.Name, name) > 0 || m.c.Remember && chunkIndex(m.remember.Name, name) > 0
+}
+
+// Binds says whether sessions are bound to this property, so that Input has to hold it at Open.
+func (m *Manager) Binds(b Bind) bool { return slices.Contains(m.c.Bind, b) }
 
 func (m *Manager) now() int64 { return m.c.Now().Unix() }
 
