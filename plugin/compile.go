@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -174,7 +175,7 @@ func codePolicy(c *Config) rp.CodePolicy {
 		ResponseMode:  rp.ResponseMode(c.ResponseMode),
 		PreserveQuery: c.PreserveQueryArgs,
 		VerifyNonce:   c.VerifyNonce,
-		OpenID:        contains(strings.Fields(strings.Join(c.Scopes, " ")), "openid"),
+		OpenID:        slices.Contains(strings.Fields(strings.Join(c.Scopes, " ")), "openid"),
 		ClientArgs:    c.AuthorizationQueryArgsClient,
 	}
 }
@@ -211,15 +212,6 @@ func claimsPolicy(c *Config) rp.ClaimsPolicy {
 		p.Scope = c.ScopesRequired[0]
 	}
 	return p
-}
-
-func contains[T comparable](list []T, v T) bool {
-	for _, e := range list {
-		if e == v {
-			return true
-		}
-	}
-	return false
 }
 
 // urls turns a list of URLs into text.

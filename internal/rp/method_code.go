@@ -29,21 +29,29 @@ type callback struct {
 // protocolArgs are arguments of an authorization response that no service is to see.
 var protocolArgs = []string{"code", "state", "session_state", "iss", "response", "id_token", "access_token", "token_type", "expires_in", "error", "error_description", "error_uri"}
 
-// loginUnderWay takes a callback before any other credential: a browser that
-// holds both a session and a pending login is finishing the login.
+// loginUnderWay takes a callback of ours before any other credential: a
+// browser that holds both a session and a pending login is finishing the
+// login, and a callback whose login is over leads back to its page.
 func (x *Exchange) loginUnderWay(ctx context.Context) (*Identity, *Decision, error) {
 	p := x.Policy
-	if !p.Methods.Has(MethodAuthorizationCode) || !x.pendingLogin() {
+	if !p.Methods.Has(MethodAuthorizationCode) {
 		return nil, nil, nil
 	}
 	cb, err := x.findCallback(ctx)
-	if err != nil || cb == nil || cb.outcome != LoginFound {
-		return nil, nil, err
+	if err != nil {
+		return nil, nil, asError(err)
+	}
+	if cb == nil || cb.outcome == LoginForeign {
+		return nil, nil, nil
 	}
 	if p.Methods.Has(MethodSession) {
-		// The session before the login ends with it: a new id at login.
-		if _, err := (sessionMethod{}).find(ctx, x); err != nil {
-			return nil, nil, err
+		// At a login the session before it ends: a new id at login.
+		c, err := (sessionMethod{}).find(ctx, x)
+		if err != nil {
+			return nil, nil, asError(err)
+		}
+		if cb.outcome == LoginStale && c != nil {
+			return nil, x.leadBack(ctx, cb), nil
 		}
 	}
 	id, err := x.finishLogin(ctx, cb)
@@ -58,12 +66,16 @@ func (x *Exchange) loginUnderWay(ctx context.Context) (*Identity, *Decision, err
 	return id, nil, nil
 }
 
-func (x *Exchange) pendingLogin() bool {
-	found := false
-	eachCookie(x.Request.Header, func(name, _ string) {
-		found = found || x.Policy.Logins.Owns(name)
-	})
-	return found
+// leadBack answers a stale callback of a browser that is logged in: it goes to
+// the page of that login. nil where the page is not of this origin.
+func (x *Exchange) leadBack(ctx context.Context, cb *callback) *Decision {
+	if err := x.Request.Need(ctx, NeedExternal); err != nil {
+		return nil
+	}
+	if origin, ok := x.Request.External.origin(); !ok || !sameOrigin(cb.login.ReturnTo, origin) {
+		return nil
+	}
+	return x.redirect(cb.login.ReturnTo, nil, "callback_stale")
 }
 
 func (authorizationCodeMethod) find(ctx context.Context, x *Exchange) (*Credential, error) {

@@ -1,0 +1,187 @@
+// Command openid-connect is the plugin server that Kong launches, or that runs
+// as a process of its own beside Kong. It also checks configurations without
+// Kong (check) and prints the configuration's JSON Schema (schema).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"kong-openid-connect/internal/kong/server"
+	"kong-openid-connect/plugin"
+)
+
+// version is stamped by the build.
+var version = "dev"
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// options are the command line.
+type options struct {
+	prefix    string
+	dump      bool
+	version   bool
+	socket    string
+	mode      string
+	logLevel  string
+	trustedCA string
+	maxHeader int
+	timeout   time.Duration
+	drain     time.Duration
+}
+
+func flags(o *options, errs io.Writer) *flag.FlagSet {
+	f := flag.NewFlagSet("openid-connect", flag.ContinueOnError)
+	f.SetOutput(errs)
+	f.StringVar(&o.prefix, "kong-prefix", "/usr/local/kong", "Kong's `directory` (prefix); the socket and the state live below it")
+	f.BoolVar(&o.dump, "dump", false, "print the plugin's description for Kong and exit")
+	f.BoolVar(&o.version, "version", false, "print the version and exit")
+	f.StringVar(&o.socket, "socket", "", "Unix socket `path` to serve on (default <kong-prefix>/openid-connect.socket)")
+	f.StringVar(&o.mode, "socket-mode", "0600", "`mode` of the socket; 0660 where Kong runs as another user of a shared group")
+	f.StringVar(&o.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn, error")
+	f.StringVar(&o.trustedCA, "trusted-ca", "", "comma-separated PEM `files` of authorities that sign providers' certificates; \"system\" for the system's (default: Kong's lua_ssl_trusted_certificate, else the system's)")
+	f.IntVar(&o.maxHeader, "max-header-line", 0, "`bytes` that one request header line may have, where large_client_header_buffers was raised (default 8192)")
+	f.DurationVar(&o.timeout, "event-timeout", 0, "`time` that one request may take in the plugin (default 30s, at most 55s)")
+	f.DurationVar(&o.drain, "drain-timeout", 20*time.Second, "`time` that requests under way have to end after SIGTERM")
+	f.Usage = func() {
+		fmt.Fprint(errs, "usage: openid-connect [flags]\n       openid-connect check FILE    check the plugin's entries of a kong.yml (- for a JSON configuration on standard input)\n       openid-connect schema        print the configuration's JSON Schema\n\nflags:\n")
+		f.PrintDefaults()
+	}
+	return f
+}
+
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "check":
+			return check(args[1:], in, out, errs)
+		case "schema":
+			_, err := fmt.Fprintf(out, "%s\n", plugin.JSONSchema())
+			return exitCode(err, errs)
+		}
+	}
+	var o options
+	f := flags(&o, errs)
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	if f.NArg() > 0 {
+		fmt.Fprintf(errs, "openid-connect: unknown command %q: see -help\n", f.Arg(0))
+		return 2
+	}
+	if o.socket == "" {
+		o.socket = filepath.Join(o.prefix, "openid-connect.socket")
+	}
+	info := server.Info{Name: plugin.Name, Version: plugin.Version, Priority: plugin.Priority, Phases: []string{"access"}, Schema: plugin.Schema(), SocketPath: o.socket}
+	switch {
+	case o.version:
+		_, err := fmt.Fprintf(out, "openid-connect %s\n", version)
+		return exitCode(err, errs)
+	case o.dump:
+		return exitCode(server.Dump(out, info), errs)
+	}
+	return exitCode(serve(ctx, &o, info, errs), errs)
+}
+
+func exitCode(err error, errs io.Writer) int {
+	if err != nil {
+		fmt.Fprintf(errs, "openid-connect: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// check reports what is wrong with the openid-connect plugins of a file.
+func check(args []string, in io.Reader, out, errs io.Writer) int {
+	if len(args) != 1 {
+		fmt.Fprintln(errs, "usage: openid-connect check FILE (- for standard input)")
+		return 2
+	}
+	name := args[0]
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			fmt.Fprintf(errs, "openid-connect: %v\n", err)
+			return 2
+		}
+		defer file.Close()
+		in = file
+	} else {
+		name = "standard input"
+	}
+	code := 0
+	for _, f := range plugin.Check(in, name) {
+		fmt.Fprintln(out, f)
+		if f.Severity == "error" {
+			code = 1
+		}
+	}
+	return code
+}
+
+// serve runs the plugin server until SIGTERM or SIGINT.
+func serve(ctx context.Context, o *options, info server.Info, errs io.Writer) error {
+	log, err := logger(o.logLevel, errs)
+	if err != nil {
+		return err
+	}
+	mode, err := strconv.ParseUint(o.mode, 8, 32)
+	if err != nil || mode == 0 || mode > 0o777 {
+		return fmt.Errorf("-socket-mode %q: write an octal mode such as 0600 or 0660", o.mode)
+	}
+	if o.timeout < 0 || o.timeout > 55*time.Second {
+		return fmt.Errorf("-event-timeout %v: write at most 55s, as Kong gives up after 60s", o.timeout)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	env, err := newEnvironment(o, log)
+	if err != nil {
+		return err
+	}
+	p := plugin.New(env)
+	s := server.New(server.Options{Info: info, Plugin: p, Logger: log, EventTimeout: o.timeout})
+	l, err := server.Listen(o.socket, fs.FileMode(mode))
+	if err != nil {
+		return err
+	}
+	log.Info("openid-connect: serving", "socket", o.socket, "version", version, "pid", os.Getpid())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("openid-connect: stopping: requests under way end first", "within", o.drain.String())
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drain)
+	defer cancel()
+	err = s.Shutdown(end)
+	if rerr := l.Remove(); rerr != nil {
+		log.Warn("openid-connect: the socket could not be removed", "error", rerr)
+	}
+	return err
+}
+
+func logger(level string, w io.Writer) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(strings.ToUpper(level))); err != nil {
+		return nil, fmt.Errorf("-log-level %q: write debug, info, warn or error", level)
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), nil
+}
