@@ -27,12 +27,12 @@ var rules = []rule{
 	{name: "issuer", run: checkIssuer},
 	{name: "plain http", run: checkPlainHTTP},
 	{name: "clients", run: checkClients, checks: []param.Check{
-		conditional("config.client_auth", contains(ClientAuthTLS), "config.tls_client_auth_cert_id", needed, ""),
-		conditional("config.client_auth", contains(ClientAuthSelfSignedTLS), "config.tls_client_auth_cert_id", needed, ""),
+		conditional("config.client_auth", listWith(ClientAuthTLS), "config.tls_client_auth_cert_id", needed, ""),
+		conditional("config.client_auth", listWith(ClientAuthSelfSignedTLS), "config.tls_client_auth_cert_id", needed, ""),
 	}},
 	{name: "missing client", run: checkMissingClient},
 	{name: "credentials", run: checkCredentials, checks: []param.Check{
-		conditional("config.bearer_token_param_type", contains(TokenPlaceCookie),
+		conditional("config.bearer_token_param_type", listWith(TokenPlaceCookie),
 			"config.bearer_token_cookie_name", needed, ""),
 	}},
 	{name: "authorization", run: checkAuthorization},
@@ -55,9 +55,9 @@ var rules = []rule{
 // needed matches a field that is given.
 var needed = param.Check{"required": true}
 
-// contains matches a list that has v. Without "required" Kong takes null for
+// listWith matches a list that has v. Without "required" Kong takes null for
 // a match.
-func contains(v any) param.Check { return param.Check{"contains": v, "required": true} }
+func listWith(v any) param.Check { return param.Check{"contains": v, "required": true} }
 
 func equals(v any) param.Check { return param.Check{"eq": v} }
 
