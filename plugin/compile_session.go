@@ -95,6 +95,7 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 		HashSubject:        c.SessionHashSubject,
 		MaxHeaderLine:      env.MaxHeaderLine,
 		LoginCookie:        c.AuthorizationCookieName,
+		Revocations:        env.Revocations,
 		Now:                env.Now,
 	}
 	s := &sessions{names: []string{c.SessionCookieName}, due: cfg.Timeouts}
@@ -153,8 +154,11 @@ func (s *sessions) Open(ctx context.Context, b rp.Browser) (*rp.Session, error) 
 	}
 	in := input(b)
 	opened, _, err := m.Open(ctx, in)
-	if err != nil || opened == nil {
-		return nil, err
+	if err != nil {
+		return nil, sessionError(err)
+	}
+	if opened == nil {
+		return nil, nil
 	}
 	t, err := unpack(opened.Data)
 	if err != nil {
@@ -217,7 +221,12 @@ func (s *sessions) Touch(ctx context.Context, b rp.Browser, x *rp.Session) (*rp.
 	if err != nil {
 		return nil, nil, sessionError(err)
 	}
-	return s.view(m, o, x.Tokens), cookies, nil
+	// Whoever lost a renewal holds what the winner stored.
+	t, err := unpack(o.Data)
+	if err != nil {
+		return nil, nil, sessionError(err)
+	}
+	return s.view(m, o, t), cookies, nil
 }
 
 // Destroy implements rp.Sessions.
@@ -243,6 +252,9 @@ func sessionError(err error) error {
 	}
 	if _, ok := errors.AsType[*session.StorageError](err); ok {
 		return &rp.Error{Kind: rp.Unavailable, Description: "the session storage cannot be written", Reason: "session_storage", Err: err}
+	}
+	if errors.Is(err, session.ErrEnded) {
+		return &rp.Error{Kind: rp.Unauthorized, Description: "the session has ended meanwhile", Reason: "session_ended", Err: err}
 	}
 	return &rp.Error{Kind: rp.Unexpected, Description: "the session cannot be saved", Reason: "session", Err: err}
 }

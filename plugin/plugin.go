@@ -32,6 +32,7 @@ type Environment struct {
 	Tokens        *token.Cache
 	Secrets       Secrets
 	UsedLogins    *session.Used
+	Revocations   session.Revocations // ids of sessions that were ended before their time
 	MaxHeaderLine int // bytes that one request header line may have; 0 for Kong's default
 	Now           func() time.Time
 	Log           *slog.Logger
@@ -67,8 +68,7 @@ func (p *Plugin) Stats() (instances, policies uint64) { return p.started.Load(),
 // Start implements server.Plugin.
 func (p *Plugin) Start(ctx context.Context, config []byte) server.Instance {
 	p.started.Add(1)
-	cfg := new(Config)
-	decoded, err := Declaration().DecodeJSON(config, cfg, param.FromKong)
+	cfg, decoded, err := Read(config)
 	i := &instance{
 		id: decoded.Meta.PluginID, volatile: len(decoded.References) > 0,
 		log: p.env.Log.With("plugin_id", decoded.Meta.PluginID, "route_id", decoded.Meta.RouteID, "service_id", decoded.Meta.ServiceID),
@@ -76,11 +76,6 @@ func (p *Plugin) Start(ctx context.Context, config []byte) server.Instance {
 	if err != nil {
 		i.compiled = &compiled{err: err}
 		i.report(ctx, decoded.Findings)
-		return i
-	}
-	if err := unresolved(decoded.References); err != nil {
-		i.compiled = &compiled{err: err}
-		i.report(ctx, nil)
 		return i
 	}
 	fresh := false
@@ -129,18 +124,6 @@ func (p *Plugin) compile(cfg *Config) *compiled {
 	}
 	c.policy, c.err = compile(cfg, p.env)
 	return c
-}
-
-// unresolved names the vault references that Kong could not resolve. An empty
-// secret is never a key.
-func unresolved(refs []param.Reference) error {
-	var f param.Findings
-	for _, r := range refs {
-		if !r.Resolved {
-			f = append(f, param.Finding{Severity: param.Error, Path: r.Path, Message: "the vault reference did not resolve", Do: "make the secret available to Kong; the instance is started anew every minute"})
-		}
-	}
-	return f.Err()
 }
 
 // instance is one configuration of one worker of Kong.

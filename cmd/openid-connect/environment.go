@@ -13,6 +13,7 @@ import (
 
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/session"
+	"kong-openid-connect/internal/session/memory"
 	"kong-openid-connect/internal/token"
 	"kong-openid-connect/plugin"
 )
@@ -20,6 +21,7 @@ import (
 const (
 	tokenCacheBytes = 64 << 20
 	tokenCacheAge   = time.Hour
+	maxRevocations  = 1_000_000
 )
 
 // newEnvironment builds what all instances share.
@@ -38,6 +40,7 @@ func newEnvironment(o *options, log *slog.Logger) (*plugin.Environment, error) {
 		Tokens:        token.NewCache(token.CacheOptions{Bytes: tokenCacheBytes, MaxAge: tokenCacheAge, Now: now}),
 		Secrets:       &processSecrets{log: log},
 		UsedLogins:    session.NewUsed(now),
+		Revocations:   memory.New(maxRevocations, now),
 		MaxHeaderLine: o.maxHeader,
 		Now:           now,
 		Log:           log,

@@ -17,7 +17,7 @@ func (sessionMethod) find(ctx context.Context, x *Exchange) (*Credential, error)
 	}
 	s, err := x.Policy.Sessions.Open(ctx, x.browser())
 	if err != nil {
-		return nil, &Error{Kind: Unavailable, Description: "the session storage could not be read", Reason: "session_storage", Err: err}
+		return nil, asError(err)
 	}
 	if s == nil {
 		return nil, nil
@@ -129,6 +129,10 @@ func (x *Exchange) keepSession(ctx context.Context, id *Identity) error {
 	}
 	if id.Session != nil {
 		s, cookies, err := p.Sessions.Touch(ctx, b, id.Session)
+		if refused(err) {
+			x.presented = nil
+			return err
+		}
 		if err != nil {
 			p.warn(ctx, "a session could not be touched; it goes on", "error", err)
 			return nil

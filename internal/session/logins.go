@@ -22,7 +22,7 @@ const (
 
 	maxReturn      = 2 << 10 // bytes of a return address, in the cookie
 	maxLoginCookie = 4 << 10 // characters of a sealed login
-	shortID        = 9       // bytes of the id in a cookie's name: the second it began, and 40 random bits
+	shortID        = 9       // bytes of the id in a cookie's name: when it began, in ticks, and 32 random bits
 )
 
 // A Login is an authorization request that waits for its callback.
@@ -149,8 +149,8 @@ var ErrLoginTooLarge = errors.New("the login does not fit in its cookie: shorten
 func (l *Logins) Begin(login Login, in Input) (stateText string, setCookies []string, err error) {
 	now := l.c.Now()
 	var st state
-	binary.BigEndian.PutUint32(st.id[:], uint32(now.Unix()))
-	if _, err := io.ReadFull(l.c.Rand, st.id[4:]); err != nil {
+	putTick(st.id[:], now)
+	if _, err := io.ReadFull(l.c.Rand, st.id[tickSize:]); err != nil {
 		return "", nil, fmt.Errorf("drawing the id of a login: %w", err)
 	}
 	login.ReturnTo, _ = shorten(login.ReturnTo, maxReturn)
@@ -267,7 +267,24 @@ type waiting struct {
 	login *Login
 	id    [stateIDSize]byte
 	began int64
-	dead  bool // ours, and of no use any more
+	order uint64 // when it began, in ticks
+	dead  bool   // ours, and of no use any more
+}
+
+// An id begins with the time in ticks of four milliseconds, so that tabs which
+// are opened together keep their order.
+const tickSize = 5
+
+func putTick(id []byte, t time.Time) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(t.UnixMilli()/4))
+	copy(id[:tickSize], b[8-tickSize:])
+}
+
+func tick(id []byte) uint64 {
+	var b [8]byte
+	copy(b[8-tickSize:], id[:tickSize])
+	return binary.BigEndian.Uint64(b[:])
 }
 
 // pending reads the login cookies of a request, the newest first. foreign is
@@ -277,13 +294,13 @@ func (l *Logins) pending(in Input) (list []waiting, foreign int) {
 	for _, p := range j.pairs {
 		w := waiting{pair: p}
 		if b, err := b64.DecodeString(strings.TrimPrefix(strings.TrimPrefix(p.name, l.c.Cookie.Name), "_")); err == nil && len(b) == shortID {
-			w.began = int64(binary.BigEndian.Uint32(b)) // not authentic, and good enough for an order
+			w.order = tick(b) // not authentic, and good enough for an order
 		}
 		w.dead = p.value == ""
 		l.open(&w)
 		list = append(list, w)
 	}
-	slices.SortStableFunc(list, func(a, b waiting) int { return cmp.Compare(b.began, a.began) })
+	slices.SortStableFunc(list, func(a, b waiting) int { return cmp.Compare(b.order, a.order) })
 	return list, j.foreign
 }
 
@@ -322,7 +339,7 @@ func (l *Logins) open(w *waiting) {
 		if !login.unmarshal(b, &w.id, &digest) {
 			return
 		}
-		w.login, w.began = login, login.began.Unix()
+		w.login, w.began, w.order = login, login.began.Unix(), tick(w.id[:])
 		w.dead = l.old(w.began) || digest != [digestTag]byte(l.c.Digest[:])
 		return
 	}
