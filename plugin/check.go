@@ -193,7 +193,7 @@ func (k *checker) protocols(n *param.Node, path string) {
 // config checks one configuration.
 func (k *checker) config(n *param.Node, path string) {
 	k.seen++
-	c, d, err := decode(n, param.FromUser)
+	c, d, err := validated(read(n, param.FromUser))
 	found := d.Findings
 	if err == nil {
 		warnings, errors := NotEffective(c)

@@ -13,7 +13,7 @@ import (
 const deprecatedGroup = "deprecated"
 
 // Config is the configuration of one plugin entity: every parameter of the
-// plugin, grouped in Go and flat in JSON. It is read by Decode and not
+// plugin, grouped in Go and flat in JSON. It is read by Read and not
 // changed after that. Texts and lists that are absent are empty; where an
 // absent number or boolean means something else than its default it is a
 // pointer.
@@ -45,41 +45,50 @@ type Config struct {
 	DeprecatedParams       `group:"deprecated"`
 }
 
-// Decode reads the JSON with which Kong starts an instance: it decodes, folds
-// old spellings and runs the rules. What is wrong or worth a word is among
-// the findings, the parameters that came from a vault among the references.
-// The error is not nil when a finding is an error; such a configuration must
-// not serve requests. NotEffective is the caller's to ask.
-func Decode(data []byte) (*Config, param.Decoded, error) {
+// Read reads the JSON with which Kong starts an instance: it decodes and folds
+// old spellings. What is wrong or worth a word is among the findings, a
+// reference to a vault that did not resolve too; the parameters that came from
+// a vault are among the references. The error is not nil when a finding is an
+// error. Validate and NotEffective are the caller's to ask, once for each
+// configuration that is new.
+func Read(data []byte) (*Config, param.Decoded, error) {
 	n, err := param.ParseJSON(data)
 	if err != nil {
 		d := param.Decoded{Findings: param.Findings{{Severity: param.Error, Message: err.Error()}}}
 		return new(Config), d, d.Findings.Err()
 	}
-	return decode(n, param.FromKong)
+	return read(n, param.FromKong)
 }
 
-func decode(n *param.Node, mode param.Mode) (*Config, param.Decoded, error) {
+func read(n *param.Node, mode param.Mode) (*Config, param.Decoded, error) {
 	c := new(Config)
 	d, _ := Declaration().Decode(n, c, mode) // its error is among the findings
-	unresolved := false
 	for _, ref := range d.References {
 		if mode == param.FromKong && !ref.Resolved {
-			unresolved = true
 			d.Findings = append(d.Findings, param.Finding{
 				Severity: param.Error, Path: ref.Path,
-				Message: "the reference " + ref.Text + " did not resolve",
-				Do:      "look at the vault, and at Kong's log",
+				Message: "the reference " + ref.Text + " to a vault did not resolve",
+				Do:      "make the value available to Kong's vault; Kong's log says why it is not",
 			})
 		}
 	}
-	folded := foldDeprecated(c)
-	d.Findings = append(d.Findings, folded...)
-	// Rules over values that are wrong or missing would only repeat it.
-	if !unresolved && len(d.Findings.Errors()) == 0 {
-		d.Findings = append(d.Findings, Validate(c)...)
-	}
+	d.Findings = append(d.Findings, foldDeprecated(c)...)
 	return c, d, d.Findings.Err()
+}
+
+// Decode is Read followed by Validate, which only looks at a configuration
+// that could be read: otherwise its rules would repeat what is known.
+func Decode(data []byte) (*Config, param.Decoded, error) {
+	c, d, err := Read(data)
+	return validated(c, d, err)
+}
+
+func validated(c *Config, d param.Decoded, err error) (*Config, param.Decoded, error) {
+	if err == nil {
+		d.Findings = append(d.Findings, Validate(c)...)
+		err = d.Findings.Err()
+	}
+	return c, d, err
 }
 
 // Digest returns a hash of the configuration's values. Equal configurations

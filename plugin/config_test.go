@@ -140,7 +140,7 @@ func TestOldSpellings(t *testing.T) {
 func TestUnresolvedReference(t *testing.T) {
 	_, d, err := Decode([]byte(`{"issuer":"https://idp.example.com","client_id":["a"],"client_secret":["x",""],
 		"$refs":{"client_secret":[null,"{vault://env/gone}"]}}`))
-	if err == nil || !says(d.Findings, param.Error, "client_secret[2]", "{vault://env/gone} did not resolve") {
+	if err == nil || !says(d.Findings, param.Error, "client_secret[2]", "{vault://env/gone} to a vault did not resolve") {
 		t.Errorf("findings %v, error %v", d.Findings, err)
 	}
 	_, d = load(t, `{"issuer":"https://idp.example.com","client_id":["a"],"client_secret":["x"],"$refs":{"client_secret":["{vault://env/there}"]}}`)

@@ -44,7 +44,7 @@ func TestAgreesWithKong(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fromFile, _, err := decode(n, param.FromUser)
+			fromFile, _, err := validated(read(n, param.FromUser))
 			if !v.Accepted {
 				refused++
 				if err == nil {

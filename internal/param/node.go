@@ -13,11 +13,11 @@ import (
 )
 
 // Bounds of what is read. A configuration with every parameter set is about
-// 20 KB; a kong.yml of thousands of routes may hold some megabytes.
+// 20 KB; a kong.yml of thousands of routes may hold some megabytes and 200,000 values.
 const (
 	maxBytes = 16 << 20
 	maxDepth = 32
-	maxNodes = 1 << 20
+	maxNodes = 1 << 18
 )
 
 // Kind is the kind of a value that was read.
@@ -96,7 +96,7 @@ func (n *Node) shape() string {
 	}
 }
 
-// ParseJSON reads one JSON value of at most 16 MiB, 32 levels and 2^20 nodes.
+// ParseJSON reads one JSON value of at most 16 MiB, 32 levels and 2^18 nodes.
 func ParseJSON(data []byte) (*Node, error) {
 	if len(data) > maxBytes {
 		return nil, fmt.Errorf("the JSON text has %d bytes, at most %d are read", len(data), maxBytes)
