@@ -68,7 +68,7 @@ func (s *store) load(data []byte) error {
 	return nil
 }
 
-func (s *store) loadFile(path string) error {
+func (s *store) loadFile(path string, rewrite func([]byte) []byte) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("declarative configuration: %w", err)
@@ -77,6 +77,9 @@ func (s *store) loadFile(path string) error {
 	data, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
 	if err != nil {
 		return fmt.Errorf("declarative configuration: read %s: %w", path, err)
+	}
+	if rewrite != nil {
+		data = rewrite(data)
 	}
 	if err := s.load(data); err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -26,6 +26,8 @@ const Version = "3.9.3"
 type Options struct {
 	Config     string // declarative configuration, a file; read again by Reload
 	ConfigData []byte // or its content
+	// Rewrite changes the configuration's text before it is read, where ports differ from those in the file.
+	Rewrite func([]byte) []byte
 
 	ProxyAddr    string // default 127.0.0.1 and a free port
 	AdminAddr    string // default 127.0.0.1 and a free port
@@ -230,7 +232,7 @@ func (g *Gateway) configure() (commit func(), err error) {
 	}
 	switch {
 	case g.opts.Config != "":
-		err = st.loadFile(g.opts.Config)
+		err = st.loadFile(g.opts.Config, g.opts.Rewrite)
 	case g.opts.ConfigData != nil:
 		err = st.load(g.opts.ConfigData)
 	}
@@ -310,7 +312,7 @@ func (g *Gateway) Reload() error {
 		case <-t.C:
 		case <-g.stop:
 		}
-		old.terminate(5 * time.Second)
+		old.terminate(30 * time.Second)
 	}()
 	if err := g.waitReady(p); err != nil {
 		return err

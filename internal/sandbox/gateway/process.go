@@ -109,7 +109,8 @@ func (p *process) signal(s os.Signal) error {
 	return p.cmd.Process.Signal(s)
 }
 
-// terminate ends the process for good: SIGTERM, and SIGKILL after grace.
+// terminate ends the process for good: SIGTERM, and SIGKILL when it has not
+// ended after grace, or five seconds after the gateway began to stop.
 func (p *process) terminate(grace time.Duration) {
 	p.mu.Lock()
 	p.stopped = true
@@ -118,10 +119,18 @@ func (p *process) terminate(grace time.Duration) {
 	p.mu.Unlock()
 	t := time.NewTimer(grace)
 	defer t.Stop()
-	select {
-	case <-exited:
-	case <-t.C:
-		_ = p.signal(os.Kill)
+	stop := p.g.stop
+	for waiting := true; waiting; {
+		select {
+		case <-exited:
+			waiting = false
+		case <-stop:
+			stop = nil
+			t.Reset(min(grace, 5*time.Second))
+		case <-t.C:
+			_ = p.signal(os.Kill)
+			waiting = false
+		}
 	}
 	<-p.done
 }

@@ -199,19 +199,20 @@ func matches(s *Schema, v map[string]any, path string, match map[string]any) (bo
 	g.Required, _ = g.attrs["required"].(bool)
 	x := valueAt(v, path)
 	if x == nil {
+		// Nothing at all meets every condition but these.
+		if ne, ok := match["ne"]; ok && ne == nil {
+			return false, g.text("ne", "value must not be null")
+		}
+		if eq, ok := match["eq"]; ok && eq != nil {
+			return false, g.text("eq", "value must be "+show(eq))
+		}
 		if g.Required {
 			return false, "required field missing"
 		}
-		// A condition on a value is not met by nothing, unless it asks for nothing.
-		if eq, ok := match["eq"]; ok && eq == nil {
-			return true, nil
-		}
-		for _, k := range []string{"eq", "one_of", "match", "contains", "len_min", "gt", "between", "starts_with"} {
-			if _, ok := match[k]; ok {
-				return false, g.text(k, "value must be set")
-			}
-		}
 		return true, nil
+	}
+	if eq, ok := match["eq"]; ok && eq == nil {
+		return false, g.text("eq", "value must be null")
 	}
 	if e := g.validate(x); e != nil {
 		return false, e

@@ -35,7 +35,7 @@ func (s *Schema) Fill(v map[string]any) map[string]any {
 			if m, ok := x.(map[string]any); ok && f.Record != nil {
 				x = f.Record.Fill(m)
 			}
-		case !given && f.Type == "record":
+		case !given && f.Type == "record" && !f.optional():
 			x = f.Record.Fill(nil)
 		case given:
 			x = f.fill(x)
@@ -44,6 +44,10 @@ func (s *Schema) Fill(v map[string]any) map[string]any {
 	}
 	return out
 }
+
+// optional says that the field may be left out for good: a record is filled
+// in unless its schema says "required": false in so many words.
+func (f *Field) optional() bool { return f.attrs["required"] == false }
 
 func (f *Field) fill(x any) any {
 	switch v := x.(type) {
