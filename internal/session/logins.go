@@ -22,7 +22,7 @@ const (
 
 	maxReturn      = 2 << 10 // bytes of a return address, in the cookie
 	maxLoginCookie = 4 << 10 // characters of a sealed login
-	shortID        = 9       // bytes of the id in a cookie's name: when it began, in ticks, and 32 random bits
+	shortID        = 9       // bytes of the id in a cookie's name: when it began, and 32 random bits
 )
 
 // A Login is an authorization request that waits for its callback.
@@ -267,24 +267,28 @@ type waiting struct {
 	login *Login
 	id    [stateIDSize]byte
 	began int64
-	order uint64 // when it began, in ticks
-	dead  bool   // ours, and of no use any more
+	age   int64 // microseconds since it began, by its id
+	dead  bool  // ours, and of no use any more
 }
 
-// An id begins with the time in ticks of four milliseconds, so that tabs which
-// are opened together keep their order.
+// An id begins with the time in microseconds, so that tabs which are opened
+// together keep their order. Five bytes of it come round every twelve days; a
+// login that old has ended long before.
 const tickSize = 5
 
 func putTick(id []byte, t time.Time) {
 	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(t.UnixMilli()/4))
+	binary.BigEndian.PutUint64(b[:], uint64(t.UnixMicro()))
 	copy(id[:tickSize], b[8-tickSize:])
 }
 
-func tick(id []byte) uint64 {
+// age is how many microseconds before now the id was made; negative where it
+// comes from a clock that is ahead.
+func age(id []byte, now time.Time) int64 {
 	var b [8]byte
 	copy(b[8-tickSize:], id[:tickSize])
-	return binary.BigEndian.Uint64(b[:])
+	const round = 64 - 8*tickSize
+	return int64((uint64(now.UnixMicro())-binary.BigEndian.Uint64(b[:]))<<round) >> round
 }
 
 // pending reads the login cookies of a request, the newest first. foreign is
@@ -294,13 +298,13 @@ func (l *Logins) pending(in Input) (list []waiting, foreign int) {
 	for _, p := range j.pairs {
 		w := waiting{pair: p}
 		if b, err := b64.DecodeString(strings.TrimPrefix(strings.TrimPrefix(p.name, l.c.Cookie.Name), "_")); err == nil && len(b) == shortID {
-			w.order = tick(b) // not authentic, and good enough for an order
+			w.age = age(b, l.c.Now()) // not authentic, and good enough for an order
 		}
 		w.dead = p.value == ""
 		l.open(&w)
 		list = append(list, w)
 	}
-	slices.SortStableFunc(list, func(a, b waiting) int { return cmp.Compare(b.order, a.order) })
+	slices.SortStableFunc(list, func(a, b waiting) int { return cmp.Compare(a.age, b.age) })
 	return list, j.foreign
 }
 
@@ -339,7 +343,7 @@ func (l *Logins) open(w *waiting) {
 		if !login.unmarshal(b, &w.id, &digest) {
 			return
 		}
-		w.login, w.began, w.order = login, login.began.Unix(), tick(w.id[:])
+		w.login, w.began, w.age = login, login.began.Unix(), age(w.id[:], l.c.Now())
 		w.dead = l.old(w.began) || digest != [digestTag]byte(l.c.Digest[:])
 		return
 	}
