@@ -55,11 +55,13 @@ func tokenFaults(f *fixture, now int64) map[string]func(h, c map[string]any, raw
 		"foreign-key": func(h, c map[string]any, raw string) bool {
 			return h["kid"] == f.Keys().KeyID(ES256) && f.verify(raw) != nil
 		},
-		"alg-none":                  func(h, _ map[string]any, raw string) bool { return h["alg"] == "none" && strings.HasSuffix(raw, ".") },
-		"alg-missing":               func(h, _ map[string]any, _ string) bool { return h["alg"] == nil },
-		"alg-hs256-with-public-key": func(h, _ map[string]any, _ string) bool { return h["alg"] == HS256 && h["kid"] == f.Keys().KeyID(RS256) },
-		"alg-hs256-with-secret":     func(h, _ map[string]any, _ string) bool { return h["alg"] == HS256 && h["kid"] == nil },
-		"alg-hs256-with-empty-key":  func(h, _ map[string]any, _ string) bool { return h["alg"] == HS256 && h["kid"] == nil },
+		"alg-none":    func(h, _ map[string]any, raw string) bool { return h["alg"] == "none" && strings.HasSuffix(raw, ".") },
+		"alg-missing": func(h, _ map[string]any, _ string) bool { return h["alg"] == nil },
+		"alg-hs256-with-public-key": func(h, _ map[string]any, _ string) bool {
+			return h["alg"] == HS256 && h["kid"] == f.Keys().KeyID(RS256)
+		},
+		"alg-hs256-with-secret":    func(h, _ map[string]any, _ string) bool { return h["alg"] == HS256 && h["kid"] == nil },
+		"alg-hs256-with-empty-key": func(h, _ map[string]any, _ string) bool { return h["alg"] == HS256 && h["kid"] == nil },
 		"alg-mismatch": func(h, c map[string]any, raw string) bool {
 			return h["alg"] == RS256 && h["kid"] == f.Keys().KeyID(ES256) && f.verify(raw) != nil
 		},
@@ -161,7 +163,7 @@ func TestTokenFaultsReachOtherTokens(t *testing.T) {
 }
 
 func TestAnswerFaults(t *testing.T) {
-	f := start(t)
+	f := startWith(t, nil)
 	number := func(v any) float64 { n, _ := v.(float64); return n }
 	absent := func(name string) func(reply) bool {
 		return func(r reply) bool { return r.json != nil && len(r.json) > 0 && r.json[name] == nil }

@@ -39,10 +39,23 @@ type fixture struct {
 	http  *http.Client
 }
 
+// sharedKeys are made once: RSA keys are what a provider costs. Tests that
+// rotate keys make their own with startWith.
+var sharedKeys = sync.OnceValues(NewKeys)
+
 func start(t *testing.T, clients ...Client) *fixture {
 	t.Helper()
+	keys, err := sharedKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startWith(t, keys, clients...)
+}
+
+func startWith(t *testing.T, keys *Keys, clients ...Client) *fixture {
+	t.Helper()
 	c := &clock{t: time.Now()}
-	s, err := Start("127.0.0.1:0", Options{Now: c.Now, Clients: append(DefaultClients(), clients...)})
+	s, err := Start("127.0.0.1:0", Options{Now: c.Now, Keys: keys, Clients: append(DefaultClients(), clients...)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -222,6 +223,9 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, endpoint string
 		writeError(w, oauthError{status, "invalid_request", "the arguments cannot be read"})
 		return
 	}
+	// What is left of a body that is no form: the server notices that a caller has
+	// gone only after the body has been read.
+	io.Copy(io.Discard, r.Body)
 	x := &exchange{r: r, endpoint: endpoint, form: r.Form, body: r.PostForm}
 	x.claimed = p.claimedBy(x)
 	rec := p.records.begin(Record{

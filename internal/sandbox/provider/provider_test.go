@@ -112,7 +112,7 @@ func TestDiscovery(t *testing.T) {
 }
 
 func TestKeysArePublicAndRotate(t *testing.T) {
-	f := start(t)
+	f := startWith(t, nil)
 	old := f.password()["access_token"]
 	if err := f.verify(old); err != nil {
 		t.Fatal(err)

@@ -157,13 +157,13 @@ func (p *Provider) drip(ctx context.Context, w http.ResponseWriter, h *heldAnswe
 	w.WriteHeader(h.status)
 	rc := http.NewResponseController(w)
 	for _, b := range h.body.Bytes() {
+		if p.sleep(ctx, every) != nil {
+			return
+		}
 		if _, err := w.Write([]byte{b}); err != nil {
 			return
 		}
 		rc.Flush()
-		if p.sleep(ctx, every) != nil {
-			return
-		}
 	}
 }
 
