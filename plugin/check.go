@@ -51,10 +51,16 @@ func check(r io.Reader) param.Findings {
 		return fail("%v", err)
 	}
 	k := checker{}
+	if at := bytes.Index(data, []byte("${{")); at >= 0 {
+		k.found = append(k.found, param.Finding{
+			Severity: param.Warning, Line: 1 + bytes.Count(data[:at], []byte{'\n'}),
+			Message: "has templates of decK, which are taken as they stand", Do: "check what deck file render makes of it",
+		})
+	}
 	for _, doc := range docs {
 		k.document(doc)
 	}
-	if k.seen == 0 && len(k.found) == 0 {
+	if k.seen == 0 && len(k.found.Errors()) == 0 {
 		return fail("there is no configuration of %s here: a kong.yml, a KongPlugin, a plugin entity or a bare configuration is expected", Name)
 	}
 	slices.SortStableFunc(k.found, func(a, b param.Finding) int { return a.Line - b.Line })

@@ -3,6 +3,7 @@ package plugin
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,6 +108,16 @@ consumers:
 		}
 	}
 	t.Errorf("the rule about SameSite has no line: %v", found)
+}
+
+func TestCheckWarnsOfTemplates(t *testing.T) {
+	const text = "issuer: https://idp.example.com\nclient_id: [kong]\nclient_secret: ['${{ env \"DECK_SECRET\" }}']\n"
+	found := Check(strings.NewReader(text), "x")
+	if len(found) == 0 || !slices.ContainsFunc(found, func(f param.Finding) bool {
+		return f.Line == 3 && f.Severity == param.Warning && strings.Contains(f.Message, "templates of decK")
+	}) {
+		t.Errorf("findings %v", found)
+	}
 }
 
 func TestCheckTakesMoreThanKongYML(t *testing.T) {

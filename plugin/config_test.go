@@ -79,37 +79,35 @@ func TestNullSwitchesOff(t *testing.T) {
 	}
 }
 
+// oldConfigurations use spellings of older versions of Kong.
+var oldConfigurations = map[string]struct {
+	config  string
+	get     func(*Config) any
+	want    any
+	path    string
+	warning string
+}{
+	"claim":             {`"consumer_claim":["a","b"]`, func(c *Config) any { return c.ConsumerClaims }, [][]string{{"a", "b"}}, "consumer_claim", "write consumer_claims"},
+	"false survives":    {`"authorization_cookie_httponly":false,"authorization_cookie_http_only":true`, func(c *Config) any { return c.AuthorizationCookieHTTPOnly }, false, "authorization_cookie_httponly", "write authorization_cookie_http_only"},
+	"off is Default":    {`"session_cookie_samesite":"off","session_cookie_same_site":"Lax"`, func(c *Config) any { return c.SessionCookieSameSite }, SameSiteDefault, "session_cookie_samesite", "write session_cookie_same_site"},
+	"samesite":          {`"session_cookie_samesite":"Strict"`, func(c *Config) any { return c.SessionCookieSameSite }, SameSiteStrict, "session_cookie_samesite", "old spelling"},
+	"lifetime":          {`"session_cookie_lifetime":60,"session_rolling_timeout":3600,"session_cookie_idletime":30`, func(c *Config) any { return c.SessionRollingTimeout }, 60.0, "session_cookie_lifetime", "old spelling"},
+	"new wins":          {`"session_cookie_lifetime":60,"session_rolling_timeout":7200`, func(c *Config) any { return c.SessionRollingTimeout }, 7200.0, "session_cookie_lifetime", "is ignored, because session_rolling_timeout"},
+	"redis host":        {`"session_redis_host":"r","redis":{"host":"127.0.0.1"}`, func(c *Config) any { return c.Redis.Host }, "r", "session_redis_host", "write redis.host"},
+	"redis password":    {`"session_redis_password":"pw"`, func(c *Config) any { return c.Redis.Password.Reveal() }, "pw", "session_redis_password", "write redis.password"},
+	"redis unverified":  {`"session_redis_ssl_verify":false`, func(c *Config) any { return c.Redis.SSLVerify }, false, "session_redis_ssl_verify", "write redis.ssl_verify"},
+	"redis nodes":       {`"session_redis_cluster_nodes":[{"ip":"x"}]`, func(c *Config) any { return c.Redis.ClusterNodes }, []ClusterNode{{IP: "x", Port: 6379}}, "session_redis_cluster_nodes", "write redis.cluster_nodes"},
+	"redis redirects":   {`"session_redis_cluster_maxredirections":9`, func(c *Config) any { return c.Redis.ClusterMaxRedirections }, 9, "session_redis_cluster_maxredirections", "old spelling"},
+	"memcache":          {`"session_memcache_port":1,"session_storage":"memcache"`, func(c *Config) any { return []any{c.SessionMemcachedPort, c.SessionStorage} }, []any{param.Port(1), SessionStorageMemcached}, "session_memcache_port", "write session_memcached_port"},
+	"renew is ignored":  {`"session_cookie_renew":5`, func(c *Config) any { return c.SessionCookieRenew == nil }, true, "session_cookie_renew", "no effect"},
+	"strategy ignored":  {`"session_strategy":"x"`, func(c *Config) any { return c.SessionStrategy }, "", "session_strategy", "no effect"},
+	"written back twin": {`"session_redis_host":"r","redis":{"host":"r"}`, func(c *Config) any { return c.Redis.Host }, "r", "session_redis_host", "old spelling"},
+}
+
 func TestOldSpellings(t *testing.T) {
-	const base = `"issuer":"https://idp.example.com","client_id":["a"],"session_storage":"redis"`
-	for name, c := range map[string]struct {
-		config  string
-		get     func(*Config) any
-		want    any
-		path    string
-		warning string
-	}{
-		"claim":             {`"consumer_claim":["a","b"]`, func(c *Config) any { return c.ConsumerClaims }, [][]string{{"a", "b"}}, "consumer_claim", "write consumer_claims"},
-		"false survives":    {`"authorization_cookie_httponly":false,"authorization_cookie_http_only":true`, func(c *Config) any { return c.AuthorizationCookieHTTPOnly }, false, "authorization_cookie_httponly", "write authorization_cookie_http_only"},
-		"off is Default":    {`"session_cookie_samesite":"off","session_cookie_same_site":"Lax"`, func(c *Config) any { return c.SessionCookieSameSite }, SameSiteDefault, "session_cookie_samesite", "write session_cookie_same_site"},
-		"samesite":          {`"session_cookie_samesite":"Strict"`, func(c *Config) any { return c.SessionCookieSameSite }, SameSiteStrict, "session_cookie_samesite", "old spelling"},
-		"lifetime":          {`"session_cookie_lifetime":60,"session_rolling_timeout":3600,"session_cookie_idletime":30`, func(c *Config) any { return c.SessionRollingTimeout }, 60.0, "session_cookie_lifetime", "old spelling"},
-		"new wins":          {`"session_cookie_lifetime":60,"session_rolling_timeout":7200`, func(c *Config) any { return c.SessionRollingTimeout }, 7200.0, "session_cookie_lifetime", "is ignored, because session_rolling_timeout"},
-		"redis host":        {`"session_redis_host":"r","redis":{"host":"127.0.0.1"}`, func(c *Config) any { return c.Redis.Host }, "r", "session_redis_host", "write redis.host"},
-		"redis password":    {`"session_redis_password":"pw"`, func(c *Config) any { return c.Redis.Password.Reveal() }, "pw", "session_redis_password", "write redis.password"},
-		"redis unverified":  {`"session_redis_ssl_verify":false`, func(c *Config) any { return c.Redis.SSLVerify }, false, "session_redis_ssl_verify", "write redis.ssl_verify"},
-		"redis nodes":       {`"session_redis_cluster_nodes":[{"ip":"x"}]`, func(c *Config) any { return c.Redis.ClusterNodes }, []ClusterNode{{IP: "x", Port: 6379}}, "session_redis_cluster_nodes", "write redis.cluster_nodes"},
-		"redis redirects":   {`"session_redis_cluster_maxredirections":9`, func(c *Config) any { return c.Redis.ClusterMaxRedirections }, 9, "session_redis_cluster_maxredirections", "old spelling"},
-		"memcache":          {`"session_memcache_port":1,"session_storage":"memcache"`, func(c *Config) any { return []any{c.SessionMemcachedPort, c.SessionStorage} }, []any{param.Port(1), SessionStorageMemcached}, "session_memcache_port", "write session_memcached_port"},
-		"renew is ignored":  {`"session_cookie_renew":5`, func(c *Config) any { return c.SessionCookieRenew == nil }, true, "session_cookie_renew", "no effect"},
-		"strategy ignored":  {`"session_strategy":"x"`, func(c *Config) any { return c.SessionStrategy }, "", "session_strategy", "no effect"},
-		"written back twin": {`"session_redis_host":"r","redis":{"host":"r"}`, func(c *Config) any { return c.Redis.Host }, "r", "session_redis_host", "old spelling"},
-	} {
+	for name, c := range oldConfigurations {
 		t.Run(name, func(t *testing.T) {
-			text := base
-			if strings.Contains(c.config, `"session_storage"`) {
-				text = strings.TrimSuffix(base, `,"session_storage":"redis"`)
-			}
-			config, d := load(t, "{"+text+","+c.config+"}")
+			config, d := load(t, string(with(t, c.config)))
 			if got := c.get(config); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
@@ -118,7 +116,7 @@ func TestOldSpellings(t *testing.T) {
 			}
 		})
 	}
-	_, _, err := Decode([]byte(`{` + base + `,"session_redis_auth":"hunter2"}`))
+	_, _, err := Decode(with(t, `"session_redis_auth":"hunter2"`))
 	if err == nil || !strings.Contains(err.Error(), "use redis.password") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("session_redis_auth: %v", err)
 	}

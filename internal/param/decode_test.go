@@ -247,6 +247,15 @@ func TestDigest(t *testing.T) {
 	}
 }
 
+func TestDigestKeepsTextsApart(t *testing.T) {
+	r := sampleRecord(t)
+	a, _, _ := decodeSample(t, `{"issuer":"i","secrets":["ab","c"]}`, FromKong)
+	b, _, _ := decodeSample(t, `{"issuer":"i","secrets":["a","bc"]}`, FromKong)
+	if r.Digest(a) == r.Digest(b) {
+		t.Error("two lists of secrets have one digest")
+	}
+}
+
 func TestIsDefault(t *testing.T) {
 	r := sampleRecord(t)
 	s, _, _ := decodeSample(t, `{"issuer":"i","inner":{"name":"x"},"verify":false,"maybe":{"need":"n"}}`, FromUser)
