@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,8 +41,9 @@ type Kept[T any] struct {
 	pace Pace
 	load Load[T]
 
+	value atomic.Pointer[T] // written under mu
+
 	mu      sync.Mutex
-	value   *T
 	err     error     // of the last attempt
 	started time.Time // of the last attempt; zero before the first
 	loaded  time.Time // when value was last confirmed
@@ -70,7 +72,7 @@ var ErrPaused = errors.New("the last attempt failed moments ago")
 // An old value is renewed in the background.
 func (k *Kept[T]) Get(ctx context.Context) (*T, error) {
 	k.mu.Lock()
-	if v := k.value; v != nil {
+	if v := k.value.Load(); v != nil {
 		now := k.pace.Now()
 		old := k.pace.MaxAge > 0 && now.Sub(k.loaded) >= k.pace.MaxAge
 		// What is not urgent keeps the pause even where there is no floor.
@@ -85,11 +87,7 @@ func (k *Kept[T]) Get(ctx context.Context) (*T, error) {
 }
 
 // Peek returns what is kept, nil if nothing is. It never asks.
-func (k *Kept[T]) Peek() *T {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.value
-}
+func (k *Kept[T]) Peek() *T { return k.value.Load() }
 
 // Refresh asks anew, because what is kept does not suffice, and returns the
 // outcome. Too soon after the last attempt it returns what is kept; where that
@@ -102,8 +100,8 @@ func (k *Kept[T]) Refresh(ctx context.Context) (*T, error) {
 		now := k.pace.Now()
 		if !k.due(now) {
 			defer k.mu.Unlock()
-			if k.value != nil {
-				return k.value, nil
+			if v := k.value.Load(); v != nil {
+				return v, nil
 			}
 			return nil, errors.Join(ErrPaused, k.err)
 		}
@@ -128,7 +126,8 @@ func (k *Kept[T]) Refresh(ctx context.Context) (*T, error) {
 func (k *Kept[T]) Forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.value, k.err, k.started, k.loaded = nil, nil, time.Time{}, time.Time{}
+	k.value.Store(nil)
+	k.err, k.started, k.loaded = nil, time.Time{}, time.Time{}
 	// An attempt that is under way answers those who wait for it; it is not kept.
 	k.flight = nil
 }
@@ -138,7 +137,8 @@ func (k *Kept[T]) Forget() {
 func (k *Kept[T]) Put(v *T, confirmed time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.value, k.err, k.loaded = v, nil, confirmed
+	k.value.Store(v)
+	k.err, k.loaded = nil, confirmed
 }
 
 // due reports whether another attempt may begin.
@@ -157,7 +157,7 @@ func (k *Kept[T]) due(now time.Time) bool {
 func (k *Kept[T]) begin(ctx context.Context, now time.Time) *flight[T] {
 	f := &flight[T]{done: make(chan struct{})}
 	k.flight, k.started = f, now
-	prev := k.value
+	prev := k.value.Load()
 	ctx = context.WithoutCancel(ctx)
 	go k.run(ctx, f, prev)
 	return f
@@ -194,10 +194,10 @@ func (k *Kept[T]) end(f *flight[T], v *T, err error) {
 	}
 	k.flight, k.err = nil, err
 	if v != nil {
-		k.value = v
+		k.value.Store(v)
 	}
 	if err == nil {
 		k.loaded = k.pace.Now()
 	}
-	f.value, f.err = k.value, err
+	f.value, f.err = k.value.Load(), err
 }

@@ -73,21 +73,17 @@ func TestCase59Caps(t *testing.T) {
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
 		defer z.Close()
-		_, _ = io.CopyN(z, zeroes{}, 50<<20)
+		_, _ = io.CopyN(z, zeroes{}, 2*maxBody)
 	})
 	s := httptest.NewServer(mux)
 	defer s.Close()
 
-	quick := HTTP{Timeout: 100 * time.Millisecond}
-	for path, c := range map[string]HTTP{"/huge": {}, "/drip": quick, "/silent": quick, "/header": {}} {
+	quick, patient := HTTP{Timeout: 100 * time.Millisecond}, HTTP{Timeout: time.Minute}
+	for path, c := range map[string]HTTP{"/huge": patient, "/drip": quick, "/silent": quick, "/header": patient} {
 		t.Run(path, func(t *testing.T) {
-			start := time.Now()
 			_, err := get(t, c, nil, s.URL+path)
 			if e, ok := errors.AsType[*Error](err); !ok || e.Kind != Unavailable {
 				t.Errorf("got %v", err)
-			}
-			if d := time.Since(start); d > 5*time.Second {
-				t.Errorf("took %v", d)
 			}
 		})
 	}
@@ -95,13 +91,13 @@ func TestCase59Caps(t *testing.T) {
 		t.Errorf("%d bytes were taken in", n)
 	}
 	t.Run("/redirect", func(t *testing.T) {
-		a, err := get(t, HTTP{}, nil, s.URL+"/redirect")
+		a, err := get(t, patient, nil, s.URL+"/redirect")
 		if err != nil || a.status != http.StatusTemporaryRedirect || followed.Load() {
 			t.Errorf("status %v, %v, followed %v", a, err, followed.Load())
 		}
 	})
 	t.Run("/bomb", func(t *testing.T) {
-		a, err := get(t, HTTP{}, nil, s.URL+"/bomb")
+		a, err := get(t, patient, nil, s.URL+"/bomb")
 		if err != nil || len(a.body) > maxBody {
 			t.Errorf("inflated: %v", err)
 		}
@@ -249,6 +245,7 @@ func TestProxies(t *testing.T) {
 		{"https", secure.URL, func(p *tunnel) HTTP { return HTTP{HTTPSProxy: p.URL, HTTPSProxyAuthorization: "Basic abc"} }, true, "Basic abc"},
 		{"https proxy is not for http", plain.URL, func(p *tunnel) HTTP { return HTTP{HTTPSProxy: p.URL, HTTPSProxyAuthorization: "Basic abc"} }, false, ""},
 		{"http proxy is not for https", secure.URL, func(p *tunnel) HTTP { return HTTP{HTTPProxy: p.URL, HTTPProxyAuthorization: "Basic abc"} }, false, ""},
+		{"authorization without a proxy", plain.URL, func(*tunnel) HTTP { return HTTP{HTTPProxyAuthorization: "Basic abc"} }, false, ""},
 		{"excepted", plain.URL, func(p *tunnel) HTTP {
 			return HTTP{HTTPProxy: p.URL, HTTPProxyAuthorization: "Basic abc", NoProxy: "example.com, 127.0.0.1"}
 		}, false, ""},

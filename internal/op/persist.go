@@ -18,7 +18,7 @@ func (p *Provider) restore(ctx context.Context) {
 		return
 	}
 	if s := p.revive(ctx, o); s != nil {
-		p.generation.Add(1)
+		s.generation = p.counter.Add(1)
 		p.state.Put(s, o.Updated)
 	}
 }

@@ -24,9 +24,9 @@ type Provider struct {
 	client *client
 	state  *jwks.Kept[state]
 
-	generation atomic.Uint64
-	restored   sync.Once
-	warned     sync.Map // messages that were logged once
+	counter  atomic.Uint64 // the last generation that was given
+	restored sync.Once
+	warned   sync.Map // messages that were logged once
 }
 
 // state is what is known of a provider. It is immutable.
@@ -36,6 +36,9 @@ type state struct {
 	failure  error         // why there is no metadata
 	ring     *jwks.Ring
 	created  time.Time
+	// generation of ring. It is part of the state so that whoever reads it never
+	// takes new keys for old ones.
+	generation uint64
 }
 
 func newProvider(c Config, env Environment) (*Provider, error) {
@@ -66,11 +69,18 @@ func (p *Provider) Issuer() string { return p.issuer }
 func (p *Provider) Forget() {
 	p.restored.Do(func() {})
 	p.state.Forget()
-	p.generation.Add(1)
+	p.counter.Add(1)
 }
 
-// Generation changes whenever the trusted keys change.
-func (p *Provider) Generation() uint64 { return p.generation.Load() }
+// Generation changes whenever the trusted keys change. A verification belongs
+// to the generation that was read before it began: keys that were withdrawn
+// meanwhile must not live on under the next one.
+func (p *Provider) Generation() uint64 {
+	if s := p.state.Peek(); s != nil {
+		return s.generation
+	}
+	return p.counter.Load()
+}
 
 // Close gives idle connections back. The provider remains usable.
 func (p *Provider) Close() { p.client.close() }
@@ -142,7 +152,7 @@ func (p *Provider) load(ctx context.Context, prev *state) (*state, error) {
 		prev = &state{ring: &jwks.Ring{}}
 	}
 	c := &p.config
-	next := &state{document: prev.document, metadata: prev.metadata, created: prev.created, ring: &jwks.Ring{}}
+	next := &state{document: prev.document, metadata: prev.metadata, created: prev.created, generation: prev.generation, ring: &jwks.Ring{}}
 	ring := next.ring
 	ring.Bound, ring.Loose = p.otherSources()
 	var group sync.WaitGroup
@@ -183,8 +193,8 @@ func (p *Provider) load(ctx context.Context, prev *state) (*state, error) {
 			return nil, p.unavailable(err)
 		}
 	}
-	if !ring.Equal(prev.ring) {
-		p.generation.Add(1)
+	if !ring.Equal(prev.ring) || next.generation == 0 {
+		next.generation = p.counter.Add(1)
 	}
 	p.save(ctx, next)
 	return next, err

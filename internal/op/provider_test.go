@@ -259,6 +259,35 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// A generation names one state of the keys and never another.
+func TestGenerationsAreNotReused(t *testing.T) {
+	k := newKey(t, "k")
+	i := newIDP(t, k)
+	w := newWorld()
+	p := w.provider(t, config(i.URL))
+	seen := map[uint64]bool{}
+	fresh := func() {
+		t.Helper()
+		if g := p.Generation(); seen[g] {
+			t.Fatalf("generation %d is used again", g)
+		} else {
+			seen[g] = true
+		}
+	}
+	for range 3 {
+		fresh()
+		if _, err := p.Metadata(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		fresh()
+		i.set(func(i *idp) { i.keys = append(i.keys, newKey(t, fmt.Sprint("k", len(i.keys)))) })
+		w.Advance(time.Minute)
+		_ = verify(t.Context(), p, newKey(t, "x").sign(t, map[string]any{"iss": i.URL}))
+		fresh()
+		p.Forget()
+	}
+}
+
 func TestStoreOutlivesAProvider(t *testing.T) {
 	k := newKey(t, "k")
 	i := newIDP(t, k)
@@ -276,6 +305,18 @@ func TestStoreOutlivesAProvider(t *testing.T) {
 	if n := i.count(discoveryPath) + i.count(keysPath); n != 2 {
 		t.Errorf("asked %d times", n)
 	}
+	// Deleted is deleted, for providers that are yet to be made too.
+	r := NewRegistry(Environment{Now: clock.Now, Store: store})
+	if err := r.Delete(t.Context(), i.URL); err != nil {
+		t.Fatal(err)
+	}
+	again, err := r.Provider(config(i.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Metadata(t.Context()); err != nil || i.count(discoveryPath) != 2 {
+		t.Errorf("not deleted: %v", err)
+	}
 	// Keys that were fetched without verifying certificates are not taken over by who verifies.
 	lax := config(i.URL)
 	lax.HTTP.InsecureSkipVerify = true
@@ -283,7 +324,7 @@ func TestStoreOutlivesAProvider(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Metadata(t.Context()); err != nil || i.count(discoveryPath) != 2 {
+	if _, err := p.Metadata(t.Context()); err != nil || i.count(discoveryPath) != 3 {
 		t.Errorf("trust was shared: %v", err)
 	}
 }
@@ -294,7 +335,8 @@ type brokenStore struct{}
 func (brokenStore) Load(context.Context, string, string) (*Object, error) {
 	return nil, errors.New("down")
 }
-func (brokenStore) Save(context.Context, *Object) error { return errors.New("down") }
+func (brokenStore) Delete(context.Context, string) error { return errors.New("down") }
+func (brokenStore) Save(context.Context, *Object) error  { return errors.New("down") }
 
 // Case 64: a store that is down takes nothing away.
 func TestCase64StoreDown(t *testing.T) {

@@ -1,6 +1,7 @@
 package op
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -95,8 +96,16 @@ func (r *Registry) Providers() []*Provider {
 	return all
 }
 
+// Delete removes what is known of the issuer (normalised), in the store and in
+// this process.
+func (r *Registry) Delete(ctx context.Context, issuer string) error {
+	err := r.env.Store.Delete(ctx, issuer)
+	r.Forget(issuer)
+	return err
+}
+
 // Forget makes every provider of the issuer (normalised) ask anew when it is
-// next needed.
+// next needed: another node has deleted what is known of it.
 func (r *Registry) Forget(issuer string) {
 	for _, p := range r.Providers() {
 		if p.Issuer() == issuer {

@@ -38,6 +38,8 @@ type Store interface {
 	Load(ctx context.Context, issuer, scope string) (*Object, error)
 	// Save puts the object in place of the one of the same issuer and scope.
 	Save(ctx context.Context, o *Object) error
+	// Delete forgets the objects of an issuer in every scope.
+	Delete(ctx context.Context, issuer string) error
 }
 
 // MemoryStore is the Store of one process.
@@ -67,8 +69,8 @@ func (s *MemoryStore) Save(_ context.Context, o *Object) error {
 	return nil
 }
 
-// Delete forgets the objects of an issuer.
-func (s *MemoryStore) Delete(issuer string) {
+// Delete implements Store.
+func (s *MemoryStore) Delete(_ context.Context, issuer string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k := range s.objects {
@@ -76,4 +78,5 @@ func (s *MemoryStore) Delete(issuer string) {
 			delete(s.objects, k)
 		}
 	}
+	return nil
 }
