@@ -29,14 +29,26 @@ const (
 	maxSlow = time.Minute
 )
 
+// Header is one header line, name and value; in JSON the line itself.
+type Header [2]string
+
+// MarshalText writes "name: value".
+func (h Header) MarshalText() ([]byte, error) { return []byte(h[0] + ": " + h[1]), nil }
+
+// UnmarshalText reads "name: value".
+func (h *Header) UnmarshalText(b []byte) error {
+	h[0], h[1], _ = strings.Cut(string(b), ": ")
+	return nil
+}
+
 // Request is what the service answers: the request as it arrived.
 type Request struct {
-	Method  string      `json:"method"`
-	Target  string      `json:"target"` // of the request line, as sent
-	Path    string      `json:"path"`
-	Query   string      `json:"query"`
-	Headers [][2]string `json:"headers"` // names and values as sent, in their order
-	Body    string      `json:"body"`
+	Method  string   `json:"method"`
+	Target  string   `json:"target"` // of the request line, as sent
+	Path    string   `json:"path"`
+	Query   string   `json:"query"`
+	Headers []Header `json:"headers"` // names and values as sent, in their order
+	Body    string   `json:"body"`
 	// BodyBase64 is set instead of Body when the body is not UTF-8.
 	BodyBase64 string `json:"body_base64,omitempty"`
 }
@@ -251,7 +263,7 @@ func readRequest(r *bufio.Reader) (*Request, error) {
 	if len(parts) != 3 || !strings.HasPrefix(parts[2], "HTTP/1.") {
 		return nil, fmt.Errorf("malformed request line %.60q", first)
 	}
-	req := &Request{Method: parts[0], Target: parts[1], Headers: [][2]string{}}
+	req := &Request{Method: parts[0], Target: parts[1], Headers: []Header{}}
 	req.Path, req.Query, _ = strings.Cut(req.Target, "?")
 	for left := maxHead; ; {
 		line, err := readLine(r, left)
@@ -266,7 +278,7 @@ func readRequest(r *bufio.Reader) (*Request, error) {
 		if !ok {
 			return nil, fmt.Errorf("malformed header line %.60q", line)
 		}
-		req.Headers = append(req.Headers, [2]string{name, strings.TrimPrefix(value, " ")})
+		req.Headers = append(req.Headers, Header{name, strings.TrimPrefix(value, " ")})
 	}
 	var body []byte
 	switch {

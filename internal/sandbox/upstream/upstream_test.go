@@ -52,7 +52,7 @@ func TestHeadersAreAnsweredAsSent(t *testing.T) {
 	_, seen := ask(t, s, "GET /base/p?a=%20b&c HTTP/1.1\r\nHost: h\r\nX_User: 1\r\nx-user: 2\r\nX-USER: 3\r\nX-Empty:\r\n: x\r\n\r\n",
 		"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 		"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n\xff\x00")
-	want := [][2]string{{"Host", "h"}, {"X_User", "1"}, {"x-user", "2"}, {"X-USER", "3"}, {"X-Empty", ""}, {"", "x"}}
+	want := []Header{{"Host", "h"}, {"X_User", "1"}, {"x-user", "2"}, {"X-USER", "3"}, {"X-Empty", ""}, {"", "x"}}
 	if !reflect.DeepEqual(seen[0].Headers, want) || seen[0].Target != "/base/p?a=%20b&c" || seen[0].Query != "a=%20b&c" {
 		t.Errorf("got %+v", seen[0])
 	}
