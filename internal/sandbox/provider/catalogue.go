@@ -94,6 +94,8 @@ var catalogue = func() map[string]faultKind {
 		"crit":                      "an unknown critical header",
 		"typ":                       "typ is value, or dpop+jwt",
 		"huge":                      "a claim of size bytes (1 MB)",
+		"jwe-empty-key":             "an encrypted token (RSA-OAEP-256) whose encrypted key is empty",
+		"jwe-zip":                   "an encrypted token (dir) that says zip: DEF",
 		"not-jwt":                   "a random string with two dots",
 		"wrong-nonce":               "nonce is another one",
 		"missing-nonce":             "no nonce",

@@ -78,6 +78,8 @@ func tokenFaults(f *fixture, now int64) map[string]func(h, c map[string]any, raw
 		"typ":           func(h, _ map[string]any, _ string) bool { return h["typ"] == "dpop+jwt" },
 		"huge":          func(_, _ map[string]any, raw string) bool { return len(raw) > 1<<20 },
 		"not-jwt":       nil,
+		"jwe-empty-key": nil,
+		"jwe-zip":       nil,
 		"wrong-nonce":   func(_, c map[string]any, _ string) bool { return c["nonce"] != nil && c["nonce"] != "the-nonce" },
 		"bad-at-hash":   func(_, c map[string]any, _ string) bool { return len(c["at_hash"].(string)) == 22 },
 		"bad-c-hash":    func(_, c map[string]any, _ string) bool { return len(c["c_hash"].(string)) == 22 },
@@ -121,7 +123,8 @@ func TestTokenFaults(t *testing.T) {
 				t.Errorf("acted %d times, want once", f.Faults().Fired(name))
 			}
 			if check == nil {
-				if strings.HasPrefix(raw, "eyJ") {
+				dots := strings.Count(raw, ".")
+				if jwe := strings.HasPrefix(name, "jwe-"); jwe && (dots != 4 || !strings.Contains(raw, "..")) || !jwe && strings.HasPrefix(raw, "eyJ") {
 					t.Errorf("token %s", raw)
 				}
 				return

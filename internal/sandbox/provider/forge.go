@@ -195,6 +195,10 @@ func (p *Provider) distortHeader(d *draft, f Fault) error {
 		d.header["typ"] = f.valueOr("dpop+jwt")
 	case "header":
 		overlay(d.header, f.Header)
+	case "jwe-empty-key":
+		d.finish = func(string) string { return sealed(`{"alg":"RSA-OAEP-256","enc":"A256GCM"}`) }
+	case "jwe-zip":
+		d.finish = func(string) string { return sealed(`{"alg":"dir","enc":"A256GCM","zip":"DEF"}`) }
 	case "not-jwt":
 		d.finish = func(string) string { return random() + "." + random() + "." + random() }
 	default:
@@ -215,6 +219,12 @@ func turnBit(s string) string {
 		other = 'B'
 	}
 	return s[:at] + string(other) + s[at+1:]
+}
+
+// sealed is the shape of a JWE without an encrypted key (RFC 7516 section 7.1);
+// nobody can open it.
+func sealed(header string) string {
+	return b64([]byte(header)) + ".." + b64(make([]byte, 12)) + "." + random() + "." + b64(make([]byte, 16))
 }
 
 func selfSigned(k *key, now time.Time) ([]byte, error) {
