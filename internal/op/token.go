@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,23 @@ type TokenRequest struct {
 	// request, except for the client's proof.
 	Args    []Field
 	Headers []Field
+	// ClientArgs came with the caller's request. They are treated as Args, but
+	// never replace what the grant and the client's proof consist of.
+	ClientArgs []Field
+}
+
+// grantArguments are what a caller's argument never replaces.
+var grantArguments = []string{
+	"grant_type", "code", "code_verifier", "redirect_uri", "refresh_token", "username", "password", "assertion", "token",
+	"token_type_hint", "subject_token", "subject_token_type", "actor_token", "actor_token_type",
+	"client_id", "client_secret", "client_assertion", "client_assertion_type",
+}
+
+// callersArgs drops what a caller may not set.
+func callersArgs(fields []Field, own url.Values) []Field {
+	return slices.DeleteFunc(slices.Clone(fields), func(f Field) bool {
+		return slices.Contains(grantArguments, strings.ToLower(f.Name)) || f.Name != "scope" && f.Name != "audience" && own.Has(f.Name)
+	})
 }
 
 // TokenResponse is a successful answer (RFC 6749 section 5.1).
@@ -53,7 +71,7 @@ func (p *Provider) Token(ctx context.Context, r TokenRequest) (*TokenResponse, e
 		return nil, err
 	}
 	a, err := p.post(ctx, name, address, postRequest{
-		client: r.Client, auth: r.Auth, form: r.Form, args: r.Args, headers: r.Headers,
+		client: r.Client, auth: r.Auth, form: r.Form, args: append(slices.Clip(r.Args), callersArgs(r.ClientArgs, r.Form)...), headers: r.Headers,
 		advertised: func(m *Metadata) []string { return m.TokenAuthMethods },
 	})
 	if err != nil {

@@ -67,6 +67,27 @@ func TestTokenRequest(t *testing.T) {
 	}
 }
 
+// A caller's arguments never replace a grant.
+func TestCallersArgumentsAtTheTokenEndpoint(t *testing.T) {
+	i := newIDP(t)
+	i.answer(tokenPath, 200, `{"access_token":"at"}`)
+	evil := []Field{{"scope", "narrow"}, {"tenant", "t"}, {"fixed", "evil"}}
+	for _, n := range grantArguments {
+		evil = append(evil, Field{n, "evil"}, Field{strings.ToUpper(n), "evil"})
+	}
+	_, err := newWorld().provider(t, config(i.URL)).Token(t.Context(), TokenRequest{
+		Client: client1(t, clientauth.Options{Secret: "secret", Method: clientauth.SecretPost}),
+		Form:   url.Values{"grant_type": {"password"}, "username": {"alex"}, "password": {"doe"}, "scope": {"openid"}, "fixed": {"good"}}, ClientArgs: evil,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := i.request(tokenPath).PostForm
+	if strings.Contains(q.Encode(), "evil") || q.Get("scope") != "narrow" || q.Get("tenant") != "t" || q.Get("grant_type") != "password" || q.Get("client_secret") != "secret" {
+		t.Errorf("sent %v", q)
+	}
+}
+
 // The provider's verdict is told apart from its trouble.
 func TestTokenErrors(t *testing.T) {
 	for _, c := range []struct {
