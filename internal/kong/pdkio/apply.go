@@ -7,9 +7,7 @@ import (
 	"github.com/Kong/go-pdk/bridge"
 	"github.com/Kong/go-pdk/client"
 	"github.com/Kong/go-pdk/entities"
-	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"kong-openid-connect/internal/rp"
 )
@@ -202,25 +200,23 @@ func (x *Exchange) Fail() error {
 const failure = `{"message":"An unexpected error occurred"}`
 
 // FailArgs returns the ExitArgs message of a bare 500, for wire.Conn.Abort.
-func FailArgs() []byte {
-	b := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 500)
-	return protowire.AppendString(protowire.AppendTag(b, 2, protowire.BytesType), failure)
+func FailArgs() []byte { return exitArgs(500, []byte(failure)) }
+
+// exitArgs encodes Kong's ExitArgs without headers.
+func exitArgs(status int, body []byte) []byte {
+	b := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(status))
+	if len(body) > 0 {
+		b = appendMessage(b, 2, body)
+	}
+	return b
 }
 
 // respond ends the request. The header fields go into the exit itself, as
 // its headers replace those that were added before.
 func (x *Exchange) respond(d *rp.Decision) error {
-	args := &kong_plugin_protocol.ExitArgs{Status: int32(d.Respond.Status), Body: d.Respond.Body}
+	args := exitArgs(d.Respond.Status, d.Respond.Body)
 	if fields := responseFields(&d.Downstream); len(fields) > 0 {
-		h, err := bridge.WrapHeaders(fields)
-		if err != nil {
-			return fmt.Errorf("encoding the response's headers: %w", err)
-		}
-		args.Headers = h
-	}
-	b, err := proto.Marshal(args)
-	if err != nil {
-		return fmt.Errorf("encoding the response: %w", err)
+		args = appendMessage(args, 3, headerStruct(fields))
 	}
 	for _, name := range d.Downstream.Clear {
 		if !validName(name) || sets(d.Downstream.Set, name) {
@@ -231,32 +227,36 @@ func (x *Exchange) respond(d *rp.Decision) error {
 		}
 	}
 	x.over.Store(true)
-	return x.link.conn.Exit(b)
+	return x.link.conn.Exit(args)
 }
 
 // responseFields merges Set and Add. Of a list Kong keeps the last value
 // unless the field is Set-Cookie, so other fields are joined to one value.
-func responseFields(e *rp.HeaderEdits) map[string][]string {
-	fields := make(map[string][]string, len(e.Set)+len(e.Add))
-	spelling := make(map[string]string, len(e.Set)+len(e.Add))
-	name := func(s string) string {
-		lower := strings.ToLower(s)
-		if first, ok := spelling[lower]; ok {
-			return first
+func responseFields(e *rp.HeaderEdits) []rp.Field {
+	fields := make([]rp.Field, 0, len(e.Set)+len(e.Add))
+	of := func(name string) *rp.Field {
+		for i := range fields {
+			if strings.EqualFold(fields[i].Name, name) {
+				return &fields[i]
+			}
 		}
-		spelling[lower] = s
-		return s
+		return nil
 	}
 	for _, f := range e.Set {
-		fields[name(f.Name)] = []string{cleanText(f.Value)}
-	}
-	for _, f := range e.Add {
-		n, v := name(f.Name), cleanText(f.Value)
-		if old := fields[n]; len(old) > 0 && !strings.EqualFold(n, "Set-Cookie") {
-			fields[n] = []string{old[0] + ", " + v}
+		f.Value = cleanText(f.Value)
+		if old := of(f.Name); old != nil {
+			old.Value = f.Value
 			continue
 		}
-		fields[n] = append(fields[n], v)
+		fields = append(fields, f)
+	}
+	for _, f := range e.Add {
+		f.Value = cleanText(f.Value)
+		if old := of(f.Name); old != nil && !strings.EqualFold(f.Name, "Set-Cookie") {
+			old.Value += ", " + f.Value
+			continue
+		}
+		fields = append(fields, f)
 	}
 	return fields
 }

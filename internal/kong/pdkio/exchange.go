@@ -64,9 +64,7 @@ func (x *Exchange) Request(ctx context.Context, needs rp.Needs) (*rp.Request, er
 	}
 	h, err := headers(frame)
 	if err != nil {
-		// The other replies stand in the stream: read them, so that the event
-		// can still be answered.
-		x.skip(needs, false)
+		// The other replies stay unread: nothing but an exit can follow.
 		return nil, fmt.Errorf("decoding the request's headers: %w", err)
 	}
 	x.grpc = strings.HasPrefix(h.Get("content-type"), "application/grpc")
@@ -136,30 +134,22 @@ func (x *Exchange) usable(ctx context.Context) error {
 // replies. knownTarget says that the path has been read before.
 func (x *Exchange) ask(needs rp.Needs, knownTarget bool) {
 	c := x.link.conn
-	for call := range calls(needs, knownTarget) {
-		c.Call(call, nil)
+	if needs&rp.NeedMethod != 0 {
+		c.Call("kong.request.get_method", nil)
 	}
-}
-
-// calls yields the PDK methods behind needs.
-func calls(needs rp.Needs, knownTarget bool) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		if needs&rp.NeedMethod != 0 && !yield("kong.request.get_method") {
-			return
-		}
-		if wantsTarget(needs, knownTarget) && !yield("kong.request.get_path_with_query") {
-			return
-		}
-		if needs&rp.NeedExternal != 0 && (!yield("kong.request.get_forwarded_scheme") ||
-			!yield("kong.request.get_forwarded_host") || !yield("kong.request.get_forwarded_port")) {
-			return
-		}
-		if needs&rp.NeedClient != 0 && !yield("kong.client.get_forwarded_ip") {
-			return
-		}
-		if needs&rp.NeedAuthenticated != 0 {
-			yield("kong.client.get_credential")
-		}
+	if wantsTarget(needs, knownTarget) {
+		c.Call("kong.request.get_path_with_query", nil)
+	}
+	if needs&rp.NeedExternal != 0 {
+		c.Call("kong.request.get_forwarded_scheme", nil)
+		c.Call("kong.request.get_forwarded_host", nil)
+		c.Call("kong.request.get_forwarded_port", nil)
+	}
+	if needs&rp.NeedClient != 0 {
+		c.Call("kong.client.get_forwarded_ip", nil)
+	}
+	if needs&rp.NeedAuthenticated != 0 {
+		c.Call("kong.client.get_credential", nil)
 	}
 }
 
@@ -167,17 +157,8 @@ func wantsTarget(needs rp.Needs, known bool) bool {
 	return needs&rp.NeedTarget != 0 || needs&rp.NeedExternal != 0 && !known
 }
 
-// skip reads and drops the replies that ask has asked for.
-func (x *Exchange) skip(needs rp.Needs, knownTarget bool) {
-	for range calls(needs, knownTarget) {
-		if _, err := x.link.conn.Reply(); err != nil {
-			return
-		}
-	}
-}
-
 // fill reads the replies to ask into r. Every reply is read even when one is
-// malformed, so that the event can still be answered. The first result is what
+// malformed, so that the stream stays in order. The first result is what
 // is wrong with the external URL.
 func (x *Exchange) fill(ctx context.Context, r *rp.Request, needs rp.Needs, knownTarget bool) (invalid, err error) {
 	c := x.link.conn

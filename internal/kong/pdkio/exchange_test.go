@@ -100,6 +100,23 @@ func TestRequestReadsEverythingInOneTurn(t *testing.T) {
 	if out.Turns != 2 {
 		t.Errorf("%d turns, want 2: reads, and the end", out.Turns)
 	}
+	// By default Kong gives 100 headers, and hides an Authorization behind them.
+	if first := out.Calls[0]; first.Method != "kong.request.get_headers" || string(first.Args) != string(hosttest.Int(1000)) {
+		t.Errorf("first call %v", first)
+	}
+}
+
+func TestNothingIsAskedAfterTheDecision(t *testing.T) {
+	for name, d := range map[string]*rp.Decision{"passed": {}, "answered": {Respond: &rp.Response{Status: 401}}} {
+		host(t, hosttest.Request{}.Answers(), func(x *pdkio.Exchange) {
+			if err := x.Finish(d, ret); err != nil {
+				t.Error(err)
+			}
+			if _, err := x.Variable(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "has been decided") {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
 }
 
 func TestNeedFetchesOnce(t *testing.T) {

@@ -125,6 +125,18 @@ func TestUnusedInstancesAreBounded(t *testing.T) {
 			t.Error("a used instance is gone")
 		}
 	})
+	t.Run("number in use", func(t *testing.T) {
+		ids := table()
+		for i := range 10 {
+			h := ids.add(&counted{}, start.Add(time.Duration(i)*30*time.Second))
+			for id := range ids.byID {
+				ids.acquire(id, h.started).release()
+			}
+		}
+		if ids.len() != 10 {
+			t.Errorf("%d instances are left: one in use was evicted", ids.len())
+		}
+	})
 	t.Run("number", func(t *testing.T) {
 		ids := table()
 		var all []*held

@@ -1,13 +1,11 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 )
 
@@ -20,8 +18,12 @@ const DefaultMode fs.FileMode = 0o600
 // maxSocketPath is the kernel's limit of a socket's path (sockaddr_un).
 const maxSocketPath = 107
 
-// freshPrefix begins the names of directories in which sockets are made.
-const freshPrefix = ".oidc-"
+// Sockets are made in directories of this name, under this name.
+const (
+	freshPrefix = ".oidc-"
+	freshName   = "s"
+	freshLength = len("/" + freshPrefix + "4294967295/" + freshName)
+)
 
 // Listener is a Unix socket that stands at a path until a successor's does.
 type Listener struct {
@@ -33,37 +35,45 @@ type Listener struct {
 // Listen makes a socket and puts it at path, in place of a socket that is
 // there: its owner keeps its connections, new ones come here. The socket has
 // its mode, 0 for DefaultMode, before anyone can see it.
-func Listen(path string, mode fs.FileMode) (_ *Listener, err error) {
+func Listen(path string, mode fs.FileMode) (*Listener, error) {
 	if mode == 0 {
 		mode = DefaultMode
 	}
-	if len(path) > maxSocketPath {
+	if len(path) > maxSocketPath || len(filepath.Dir(path))+freshLength > maxSocketPath {
 		return nil, fmt.Errorf("the socket path %s is longer than the %d bytes that a socket's may have: use a shorter Kong prefix", path, maxSocketPath)
 	}
 	if old, err := os.Lstat(path); err == nil && old.Mode().Type() != fs.ModeSocket {
 		return nil, fmt.Errorf("%s exists and is not a socket: remove it, or choose another socket path", path)
 	}
 	dir := filepath.Dir(path)
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("listening on %s: %w", path, err)
-		}
-	}()
-	removeStale(dir)
+	var l *Listener
+	err := locked(dir, func() (err error) {
+		removeStale(dir)
+		l, err = listen(dir, path, mode)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	return l, nil
+}
+
+// listen makes the socket in a directory that only this process can enter,
+// and moves it to its path when it is ready.
+func listen(dir, path string, mode fs.FileMode) (_ *Listener, err error) {
 	fresh, err := os.MkdirTemp(dir, freshPrefix)
 	if err != nil {
 		return nil, err
 	}
 	defer os.Remove(fresh)
-	at := filepath.Join(fresh, "s")
+	at := filepath.Join(fresh, freshName)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: at, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	placed := false
 	defer func() {
-		if !placed {
+		if err != nil {
 			l.Close()
 			os.Remove(at)
 		}
@@ -75,10 +85,9 @@ func Listen(path string, mode fs.FileMode) (_ *Listener, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := locked(dir, func() error { return os.Rename(at, path) }); err != nil {
+	if err := os.Rename(at, path); err != nil {
 		return nil, err
 	}
-	placed = true
 	return &Listener{UnixListener: l, path: path, file: info}, nil
 }
 
@@ -109,25 +118,12 @@ func locked(dir string, f func() error) error {
 	return f()
 }
 
-// removeStale removes what a process left behind that died while it made its
-// socket. Nobody listens there.
+// removeStale removes what processes left behind that died while they made
+// their sockets. It is called with the lock, so nobody is making one.
 func removeStale(dir string) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), freshPrefix) {
-			continue
-		}
-		left := filepath.Join(dir, e.Name(), "s")
-		c, err := net.Dial("unix", left)
-		switch {
-		case err == nil:
-			c.Close()
-		case errors.Is(err, syscall.ECONNREFUSED):
-			os.Remove(left)
-			os.Remove(filepath.Dir(left))
-		}
+	left, _ := filepath.Glob(filepath.Join(dir, freshPrefix+"*"))
+	for _, d := range left {
+		os.Remove(filepath.Join(d, freshName))
+		os.Remove(d)
 	}
 }

@@ -225,8 +225,15 @@ func (t *session) event(c call, now time.Time) bool {
 	return false
 }
 
-// decide reads the request, has it decided, and writes the decision.
-func (s *Server) decide(ctx context.Context, x *pdkio.Exchange, i *held, c call, ret []byte) error {
+// decide reads the request, has it decided, and writes the decision. A panic
+// on the way is an error like any other.
+func (s *Server) decide(ctx context.Context, x *pdkio.Exchange, i *held, c call, ret []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("deciding a request panicked", "panic", panicText(p), "stack", string(debug.Stack()), "instance", i.id)
+			err = errNoDecision
+		}
+	}()
 	if string(c.name) != "access" {
 		return errors.New("kong sent an event that the plugin has not asked for")
 	}
@@ -234,7 +241,7 @@ func (s *Server) decide(ctx context.Context, x *pdkio.Exchange, i *held, c call,
 	if err != nil {
 		return err
 	}
-	d := s.access(ctx, i, r)
+	d := i.Access(ctx, r)
 	if d == nil {
 		return errNoDecision
 	}
@@ -242,17 +249,6 @@ func (s *Server) decide(ctx context.Context, x *pdkio.Exchange, i *held, c call,
 }
 
 var errNoDecision = errors.New("no decision was made")
-
-// access calls the instance; a panic is no decision.
-func (s *Server) access(ctx context.Context, i *held, r *rp.Request) (d *rp.Decision) {
-	defer func() {
-		if p := recover(); p != nil {
-			d = nil
-			s.log.Error("deciding a request panicked", "panic", panicText(p), "stack", string(debug.Stack()), "instance", i.id)
-		}
-	}()
-	return i.Access(ctx, r)
-}
 
 // panicText says what a panic was without what it may hold of the request.
 func panicText(p any) string {
