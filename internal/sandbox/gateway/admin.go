@@ -256,6 +256,7 @@ func putKey(kind, key string) string {
 func (g *Gateway) change(kind string, do func() (entity, error)) (entity, error) {
 	g.changes.Lock()
 	defer g.changes.Unlock()
+	restore := g.st().snapshot()
 	e, err := do()
 	if err != nil {
 		return nil, err
@@ -263,6 +264,7 @@ func (g *Gateway) change(kind string, do func() (entity, error)) (entity, error)
 	old := g.state.Load()
 	st, err := buildState(g.st(), old, false)
 	if err != nil {
+		restore()
 		return nil, &violation{map[string]any{"paths": err.Error()}}
 	}
 	if kind == "plugins" || pluginCount(st) != pluginCount(old) {

@@ -55,6 +55,10 @@ func (s *store) load(data []byte) error {
 			if it.kind != kind {
 				continue
 			}
+			if s.rows[kind][it.id] != nil {
+				l.fail(it.path, "uniqueness violation: an equal entity is already declared")
+				continue
+			}
 			if _, err := s.putLocked(kind, it.e, it.id, false); err != nil {
 				l.fail(it.path, err.Error())
 			}

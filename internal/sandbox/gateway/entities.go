@@ -169,6 +169,21 @@ func (s *store) clear() {
 	s.rows, s.order = map[string]map[string]entity{}, map[string][]string{}
 }
 
+// snapshot returns a function that takes every change since back.
+func (s *store) snapshot() (restore func()) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	rows, order := map[string]map[string]entity{}, map[string][]string{}
+	for kind := range s.rows {
+		rows[kind], order[kind] = maps.Clone(s.rows[kind]), slices.Clone(s.order[kind])
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.rows, s.order = rows, order
+	}
+}
+
 func (s *store) schemaFor(kind string, e entity) (*schema.Schema, error) {
 	if kind != "plugins" {
 		sc := s.schemas[kind]

@@ -66,6 +66,24 @@ func one[T any](t *testing.T, raw json.RawMessage) []T {
 	return []T{v}
 }
 
+// readFrames reads the lines below the head of a transcript.
+func readFrames(t *testing.T, name string) []recordedFrame {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "testdata", "transcripts", name+".jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []recordedFrame
+	for _, line := range bytes.Split(bytes.TrimSpace(raw), []byte("\n"))[1:] {
+		var f recordedFrame
+		if err := json.Unmarshal(line, &f); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
 func readTranscript(t *testing.T, name string) *transcript {
 	t.Helper()
 	f, err := os.Open(filepath.Join("..", "..", "..", "testdata", "transcripts", name+".jsonl"))

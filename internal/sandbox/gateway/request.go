@@ -37,7 +37,7 @@ type request struct {
 	match   *match
 	service entity
 
-	up       upstream
+	up       target
 	respHdr  []header // set before the upstream's answer is there
 	answer   *answer  // set by whoever ends the request
 	ctx      map[string]any
@@ -48,8 +48,8 @@ type request struct {
 	serialize  map[string]any
 }
 
-// upstream is where the request goes; plugins change it.
-type upstream struct {
+// target is where the request goes; plugins change it.
+type target struct {
 	scheme, host string
 	port         int
 	hostHeader   string

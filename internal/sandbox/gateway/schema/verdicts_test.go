@@ -23,18 +23,20 @@ func TestVerdictsOfKong(t *testing.T) {
 	if raw, err = os.ReadFile(filepath.Join(dir, "kong_verdicts.json")); err != nil {
 		t.Fatal(err)
 	}
-	var verdicts []struct {
-		Name     string         `json:"name"`
-		Config   map[string]any `json:"config"`
-		Accepted bool           `json:"accepted"`
-		Errors   map[string]any `json:"errors"`
-		Runtime  map[string]any `json:"runtime"`
+	var record struct {
+		Verdicts []struct {
+			Name     string         `json:"name"`
+			Config   map[string]any `json:"config"`
+			Accepted bool           `json:"accepted"`
+			Errors   map[string]any `json:"errors"`
+			Runtime  map[string]any `json:"runtime"`
+		} `json:"verdicts"`
 	}
-	if err := json.Unmarshal(raw, &verdicts); err != nil {
+	if err := json.Unmarshal(raw, &record); err != nil {
 		t.Fatal(err)
 	}
 	refused, compared := 0, 0
-	for _, v := range verdicts {
+	for _, v := range record.Verdicts {
 		t.Run(v.Name, func(t *testing.T) {
 			e := s.Fill(map[string]any{"config": v.Config})
 			errs := s.Validate(e)
