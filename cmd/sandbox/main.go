@@ -189,7 +189,11 @@ func free(name, addr string) error {
 func taken(name, addr string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		host, _, _ := net.SplitHostPort(addr)
-		return fmt.Errorf("%s is taken by another program: stop that one, or choose another port with -%s %s:PORT (make run %s=%s:PORT)", addr, name, host, strings.ToUpper(name), host)
+		hint := ""
+		if name == "proxy" || name == "admin" || name == "provider" {
+			hint = fmt.Sprintf(" (make run %s=%s:PORT)", strings.ToUpper(name), host)
+		}
+		return fmt.Errorf("%s is taken by another program: stop that one, or choose another port with -%s %s:PORT%s", addr, name, host, hint)
 	}
 	return fmt.Errorf("-%s %s: %w", name, addr, err)
 }
