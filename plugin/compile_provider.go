@@ -306,9 +306,9 @@ func (p *relyingProvider) VerifyAccessToken(ctx context.Context, client int, raw
 	if err := rules.Check(token.UseAccess, t.Claims, p.now()); err != nil {
 		return nil, tokenError(err)
 	}
-	// The keys may have changed while they were asked for: the key of the
-	// generation that verified is what the next request looks for.
-	p.cache.Put(token.NewCacheKey(raw.Reveal(), p.scopeOf(client, v, useAccess), p.keys.Generation()), t)
+	// Under the generation from before the verification: what a withdrawn key
+	// verified is never found again.
+	p.cache.Put(key, t)
 	return t, nil
 }
 

@@ -43,11 +43,11 @@ type answer struct {
 
 // echo is what the service saw of the request.
 type echo struct {
-	Method  string      `json:"method"`
-	Path    string      `json:"path"`
-	Query   string      `json:"query"`
-	Headers [][2]string `json:"headers"`
-	Body    string      `json:"body"`
+	Method  string   `json:"method"`
+	Path    string   `json:"path"`
+	Query   string   `json:"query"`
+	Headers []string `json:"headers"` // lines as sent
+	Body    string   `json:"body"`
 }
 
 func (a *answer) echo(t *testing.T) echo {
@@ -67,9 +67,9 @@ func (a *answer) echo(t *testing.T) echo {
 func (e echo) get(name string) []string {
 	canonical := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "_", "-") }
 	var out []string
-	for _, h := range e.Headers {
-		if canonical(h[0]) == canonical(name) {
-			out = append(out, h[1])
+	for _, line := range e.Headers {
+		if k, v, _ := strings.Cut(line, ":"); canonical(k) == canonical(name) {
+			out = append(out, strings.TrimSpace(v))
 		}
 	}
 	return out

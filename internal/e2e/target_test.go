@@ -27,6 +27,9 @@ type target struct {
 	Issuer string
 
 	provider *provider.Server
+	second   *provider.Server // another one, for faults that outlast a test
+	third    *provider.Server // one whose discovery document names another issuer
+	late     string           // address of one that is down at first
 	binary   string
 	log      func() string // the gateway's error log
 	stop     func()
@@ -35,6 +38,9 @@ type target struct {
 
 // trustedPeer is the one address whose forwarding headers the gateway trusts.
 const trustedPeer = "127.0.0.2"
+
+// otherIssuer is what the third provider calls itself.
+const otherIssuer = "https://other.example.test"
 
 // env is the target of this run; TestMain sets it before any test.
 var env *target
@@ -82,6 +88,19 @@ func startTarget(dir, config string, workers int) (*target, error) {
 	}
 	t.provider, t.Issuer = p, p.URL
 	stops = append(stops, func() { p.Close() })
+	if t.second, err = provider.Start("127.0.0.1:0", provider.Options{}); err != nil {
+		return nil, err
+	}
+	stops = append(stops, func() { t.second.Close() })
+	if t.third, err = provider.Start("127.0.0.1:0", provider.Options{Metadata: map[string]any{"issuer": otherIssuer}}); err != nil {
+		return nil, err
+	}
+	stops = append(stops, func() { t.third.Close() })
+	free, err := freePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	t.late = "127.0.0.1:" + strconv.Itoa(free[0])
 	up, err := upstream.Start("127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -93,6 +112,9 @@ func startTarget(dir, config string, workers int) (*target, error) {
 	}
 	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8080"), []byte(t.Issuer))
 	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8090"), []byte("http://"+up.Addr()))
+	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8081"), []byte(t.second.URL))
+	raw = bytes.ReplaceAll(raw, []byte("127.0.0.1:8082"), []byte(t.late))
+	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8083"), []byte(t.third.URL))
 	path := filepath.Join(dir, "kong.yml")
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		return nil, err

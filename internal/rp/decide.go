@@ -3,6 +3,8 @@ package rp
 import (
 	"context"
 	"errors"
+
+	"kong-openid-connect/internal/claims"
 )
 
 // Decide turns a request into a decision. It never fails: every error becomes
@@ -78,7 +80,7 @@ func (x *Exchange) identify(ctx context.Context) (*Identity, *Decision, error) {
 // admit runs the phases that every method shares once the caller is known.
 func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	p := x.Policy
-	if !id.Expiry.IsZero() && expired(p.Now(), id.Expiry, p.Leeway) {
+	if !id.Expiry.IsZero() && claims.Expired(id.Expiry, p.Now(), p.Leeway) {
 		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the access token has expired", Reason: "expired"}
 	}
 	if err := p.Claims.authorize(id); err != nil {
@@ -87,7 +89,7 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	if err := x.keepSession(ctx, id); err != nil {
 		return nil, err
 	}
-	d := &Decision{Reason: Reason("ok_" + string(id.Method))}
+	d := &Decision{Reason: allowed(id.Method)}
 	x.headers(d, id)
 	if p.Login.Methods.Has(id.Method) {
 		if err := x.loginAction(ctx, d, id); err != nil {
@@ -106,6 +108,17 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
 	}
 	return d, nil
+}
+
+// allowed returns the reason of a request that is let through, ok_<method>.
+func allowed(m Method) Reason {
+	switch m {
+	case MethodBearer:
+		return "ok_bearer"
+	case MethodSession:
+		return "ok_session"
+	}
+	return Reason("ok_" + string(m))
 }
 
 // answer is how a method answers a request itself, as with a redirect to the provider.

@@ -109,7 +109,7 @@ next:
 			continue
 		}
 		if rules[i].Bearer {
-			v = "Bearer " + v
+			v = x.bearerValue(v)
 		}
 		for j := range out {
 			if out[j].Name == rules[i].Name {
@@ -120,6 +120,16 @@ next:
 		out = append(out, Field{rules[i].Name, v})
 	}
 	return out
+}
+
+// bearerValue returns token with its scheme: what the client sent, where that
+// is the same, as tokens are long.
+func (x *Exchange) bearerValue(token string) string {
+	const scheme = "Bearer "
+	if v := x.Request.Header.Get("authorization"); len(v) == len(scheme)+len(token) && v[:len(scheme)] == scheme && v[len(scheme):] == token {
+		return v
+	}
+	return scheme + token
 }
 
 func (x *Exchange) headerValue(r *HeaderRule, id *Identity) (string, bool) {

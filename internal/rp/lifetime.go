@@ -11,10 +11,9 @@ import (
 	"kong-openid-connect/internal/token"
 )
 
-// expired reports whether a token that ends at exp is no longer good. The
-// boundary counts as expired (RFC 7519 4.1.4: "on or after").
-func expired(now, exp time.Time, leeway time.Duration) bool {
-	return !now.Before(exp.Add(leeway))
+// due reports whether a token that ends at exp is to be refreshed (behaviour.md 7.4: the boundary counts).
+func due(now, exp time.Time, leeway time.Duration) bool {
+	return !now.Before(exp.Add(-leeway))
 }
 
 // refreshKept is how long the result of a refresh answers requests that still
@@ -123,7 +122,7 @@ func (x *Exchange) refreshNow(ctx context.Context, b Browser, s *Session) (*refr
 		}
 		t.IDToken = tr.IDToken
 	}
-	if !t.Expiry.IsZero() && expired(p.Now(), t.Expiry, 0) {
+	if !t.Expiry.IsZero() && due(p.Now(), t.Expiry, 0) {
 		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the refreshed access token has expired already", Reason: "expired"}
 	}
 	ns, cookies, err := p.Sessions.Update(ctx, b, s, t)

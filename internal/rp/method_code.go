@@ -226,7 +226,7 @@ func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, er
 	if err != nil {
 		return nil, err
 	}
-	if cb.issuer != "" && cb.issuer != md.Issuer || cb.issuer == "" && md.ResponseISS {
+	if cb.issuer != "" && !isIssuer(md.Issuer, cb.issuer) || cb.issuer == "" && md.ResponseISS {
 		return nil, deny("callback_issuer", "the authorization response is not from the expected issuer (RFC 9207)")
 	}
 	switch cb.errorCode {
@@ -246,6 +246,15 @@ func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, er
 	return x.loginIdentity(ctx, cb, tr)
 }
 
+// isIssuer compares the iss of an authorization response with the provider's.
+// That of a multi-tenant provider is held against the ID token later.
+func isIssuer(expected, iss string) bool {
+	if strings.Contains(expected, "{tenantid}") {
+		return true
+	}
+	return token.Issuers{Expected: []string{expected}}.Accepts(iss, nil)
+}
+
 func (x *Exchange) loginIdentity(ctx context.Context, cb *callback, tr *TokenResponse) (*Identity, error) {
 	p := x.Policy
 	id := &Identity{
@@ -260,6 +269,9 @@ func (x *Exchange) loginIdentity(ctx context.Context, cb *callback, tr *TokenRes
 		}
 		if id.ID, err = p.Provider.VerifyIDToken(ctx, tr.IDToken, want); err != nil {
 			return nil, err
+		}
+		if iss, _ := id.ID.Claims["iss"].(string); cb.issuer != "" && strings.TrimSuffix(iss, "/") != strings.TrimSuffix(cb.issuer, "/") {
+			return nil, &Error{Kind: Unauthorized, Description: "authorization response and ID token are of different issuers", Reason: "callback_issuer"}
 		}
 	} else if p.Code.OpenID {
 		return nil, &Error{Kind: Unauthorized, Description: "the provider's answer holds no ID token, though scope openid was asked for", Reason: "no_id_token"}

@@ -3,6 +3,7 @@ package rp
 import (
 	"context"
 
+	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/token"
 )
 
@@ -33,7 +34,7 @@ func (sessionMethod) authenticate(ctx context.Context, x *Exchange, c *Credentia
 		now := p.Now()
 		refreshable := p.Refresh && s.Tokens.RefreshToken != ""
 		switch {
-		case refreshable && expired(now, exp, -p.Leeway):
+		case refreshable && due(now, exp, p.Leeway):
 			b, err := x.writer(ctx)
 			if err != nil {
 				return nil, err
@@ -46,12 +47,12 @@ func (sessionMethod) authenticate(ctx context.Context, x *Exchange, c *Credentia
 				x.cookies = append(x.cookies, r.cookies...)
 			case refused(err):
 				return nil, x.endSession(ctx, s)
-			case expired(now, exp, p.Leeway):
+			case claims.Expired(exp, now, p.Leeway):
 				return nil, err
 			default:
 				p.warn(ctx, "a session's tokens could not be refreshed; it goes on until its access token expires", "error", err)
 			}
-		case !refreshable && expired(now, exp, p.Leeway):
+		case !refreshable && claims.Expired(exp, now, p.Leeway):
 			return nil, x.endSession(ctx, s)
 		}
 	}
