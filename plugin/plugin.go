@@ -33,7 +33,7 @@ type Environment struct {
 	Secrets       Secrets
 	UsedLogins    *session.Used
 	Revocations   session.Revocations // ids of sessions that were ended before their time
-	MaxHeaderLine int // bytes that one request header line may have; 0 for Kong's default
+	MaxHeaderLine int                 // bytes that one request header line may have; 0 for Kong's default
 	Now           func() time.Time
 	Log           *slog.Logger
 }
