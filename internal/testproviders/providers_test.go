@@ -110,8 +110,17 @@ func verify(t *testing.T, p *Provider, doc map[string]any, token string) map[str
 	if err != nil {
 		t.Fatalf("%v: %s", err, token)
 	}
+	if err := parsed.Claims(set); err != nil {
+		t.Fatal(err)
+	}
+	// The standard decoder takes the last of members that stand twice, as iss
+	// does in Keycloak's JARM responses; go-jose's refuses them.
+	body, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
 	var claims map[string]any
-	if err := parsed.Claims(set, &claims); err != nil {
+	if err := json.Unmarshal(body, &claims); err != nil {
 		t.Fatal(err)
 	}
 	return claims
@@ -406,7 +415,7 @@ func TestBackchannelLogout(t *testing.T) {
 				t.Errorf("the logout token says %v", claims)
 			}
 		case <-ctx.Done():
-			t.Error("no logout token came")
+			t.Errorf("no logout token came; the provider says: %s", p.proc.out)
 		}
 	})
 }

@@ -191,6 +191,8 @@ const configuration = {
     rpInitiatedLogout: { enabled: true, logoutSource: logoutPage, postLogoutSuccessSource: loggedOutPage },
     userinfo: { enabled: true },
   },
+  // The library calls no loopback address by itself; here everything is there.
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
   renderError(ctx, out) {
     ctx.type = 'text';
     ctx.body = `${out.error}: ${out.error_description}\n`;
@@ -212,7 +214,7 @@ for (const name of ['redirectUriAllowed', 'postLogoutRedirectUriAllowed']) {
     return loopback(uri) || original.call(this, uri, ...rest);
   };
 }
-provider.on('server_error', (ctx, err) => console.error(err));
+for (const event of ['server_error', 'backchannel.error']) provider.on(event, (ctx, err) => console.error(err));
 
 let counts = { http: {}, tls: {} };
 const handle = provider.callback();
