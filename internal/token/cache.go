@@ -46,6 +46,9 @@ func NewCache(o CacheOptions) *Cache {
 	c.entries = otter.Must(&otter.Options[CacheKey, entry]{
 		MaximumWeight: o.Bytes,
 		Weigher:       weigh,
+		// Bookkeeping is done by whoever is there: a goroutine for it, woken every
+		// few reads, costs more than it does.
+		Executor: func(f func()) { f() },
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[CacheKey, entry]) time.Duration {
 			// Memory is given back in time; whether an entry is still good is
 			// decided by Get, with the injected clock.

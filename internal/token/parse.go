@@ -98,15 +98,21 @@ func text(h *jose.Header, name jose.HeaderKey) (string, error) {
 
 // compact reports whether raw consists of n parts of base64url without padding.
 func compact(raw string, n int) bool {
+	// The alphabet as a set of bits: its characters come at random, so that a
+	// processor guesses comparisons wrong.
+	const letters = 1<<26 - 1
+	base64url := [4]uint64{
+		1<<'-' | (1<<10-1)<<'0',
+		letters<<('A'-64) | 1<<('_'-64) | letters<<('a'-64),
+	}
 	dots := 0
 	for i := range len(raw) {
 		c := raw[i]
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
-		case c == '.':
+		if base64url[c>>6]>>(c&63)&1 == 0 {
+			if c != '.' {
+				return false
+			}
 			dots++
-		default:
-			return false
 		}
 	}
 	return dots == n-1
