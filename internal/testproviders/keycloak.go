@@ -121,7 +121,12 @@ func keycloakHome(dist, home string) error {
 		if err != nil {
 			return err
 		}
-		raw = []byte(strings.NewReplacer(replacements...).Replace(string(raw)))
+		keys, err := realmKeys()
+		if err != nil {
+			return err
+		}
+		with := append([]string{`"@REALM_KEYS@"`, string(keys)}, replacements...)
+		raw = []byte(strings.NewReplacer(with...).Replace(string(raw)))
 		if err := os.WriteFile(filepath.Join(imports, name), raw, 0o600); err != nil {
 			return err
 		}
