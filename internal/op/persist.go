@@ -77,7 +77,7 @@ func (p *Provider) save(ctx context.Context, s *state) {
 }
 
 func (p *Provider) object(s *state) *Object {
-	o := &Object{Issuer: p.issuer, Scope: p.scope, Created: s.created, Updated: p.env.Now(), Configuration: s.document}
+	o := &Object{Issuer: p.issuer, Scope: p.scope, Configured: p.config.Issuer, Created: s.created, Updated: p.env.Now(), Configuration: s.document}
 	add := func(f jwks.Fetched) {
 		if f.Set != nil {
 			o.Sets = append(o.Sets, StoredSet{f.Source, f.Set})
@@ -101,3 +101,7 @@ func (p *Provider) Object() *Object {
 	}
 	return nil
 }
+
+// Scope tells apart what is stored of one issuer by how it was fetched. With
+// Issuer it is the key of the provider's discovery object.
+func (p *Provider) Scope() string { return p.scope }

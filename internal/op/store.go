@@ -15,10 +15,11 @@ type Object struct {
 	// Issuer is normalised; Scope tells configurations apart that reach the
 	// provider in ways which one must not vouch for the other, such as without
 	// verifying certificates. Both are the key.
-	Issuer  string
-	Scope   string
-	Created time.Time // when it was first discovered
-	Updated time.Time // when it was last confirmed
+	Issuer     string
+	Scope      string
+	Configured string    // the issuer as configured
+	Created    time.Time // when it was first discovered
+	Updated    time.Time // when it was last confirmed
 	// Configuration is the discovery document; nil when there is none.
 	Configuration claims.Object
 	// Sets are the key sets that were read.
