@@ -32,7 +32,9 @@ type client struct {
 	total   time.Duration
 }
 
-func newClient(c HTTP, roots *x509.CertPool) (*client, error) {
+// newClient returns connections of their own, with a client certificate if one
+// is given.
+func newClient(c HTTP, roots *x509.CertPool, certificate *tls.Certificate) (*client, error) {
 	p, err := newProxies(c)
 	if err != nil {
 		return nil, err
@@ -56,6 +58,10 @@ func newClient(c HTTP, roots *x509.CertPool) (*client, error) {
 			RootCAs:            roots,
 			InsecureSkipVerify: c.InsecureSkipVerify,
 		},
+	}
+	if certificate != nil {
+		// Whatever authorities the server names: the certificate is configured.
+		t.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
 	}
 	return &client{
 		http: &http.Client{

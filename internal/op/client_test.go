@@ -25,7 +25,7 @@ import (
 
 func get(t testing.TB, c HTTP, roots *x509.CertPool, address string) (*answer, error) {
 	t.Helper()
-	cl, err := newClient(c, roots)
+	cl, err := newClient(c, roots, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestNoCookies(t *testing.T) {
 		http.SetCookie(w, &http.Cookie{Name: "a", Value: "b"})
 	}))
 	defer s.Close()
-	cl, err := newClient(HTTP{}, nil)
+	cl, err := newClient(HTTP{}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestCase62ErrorsHoldNoSecret(t *testing.T) {
 	defer s.Close()
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
-	cl, err := newClient(HTTP{HTTPProxyAuthorization: "proxy-secret"}, nil)
+	cl, err := newClient(HTTP{HTTPProxyAuthorization: "proxy-secret"}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,6 +355,8 @@ func TestConfigKeyCoversEveryField(t *testing.T) {
 			change(func() { v.SetBool(true) })
 		case reflect.Int64:
 			change(func() { v.SetInt(7) })
+		case reflect.Func:
+			change(func() { v.Set(reflect.MakeFunc(v.Type(), func([]reflect.Value) []reflect.Value { return nil })) })
 		default:
 			t.Fatalf("%s is of kind %s", name, v.Kind())
 		}

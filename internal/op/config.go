@@ -30,6 +30,8 @@ type Endpoints struct {
 	MTLSToken           string
 	MTLSIntrospection   string
 	MTLSRevocation      string
+	// MTLSPushedAuthorization is discovered only; there is no parameter for it.
+	MTLSPushedAuthorization string
 }
 
 // Config says which provider to speak with and how. Two equal configurations
@@ -91,6 +93,9 @@ type HTTP struct {
 	HTTPSProxyAuthorization token.Opaque
 	// NoProxy is a comma-separated list of hosts that are reached directly.
 	NoProxy string
+	// Certificate is the client's for mTLS client authentication. Only calls that
+	// authenticate by it carry it, over connections of their own.
+	Certificate ClientCertificate
 }
 
 // DefaultTimeout is the default of `timeout`.
@@ -111,7 +116,7 @@ func (c *Config) key() [sha256.Size]byte {
 	w.flag(c.PseudoIssuer, c.VerifyParameters, c.HTTP.InsecureSkipVerify, c.HTTP.DisableKeepAlive)
 	e := &c.Endpoints
 	w.text(e.Authorization, e.Token, e.Introspection, e.Userinfo, e.Revocation, e.EndSession,
-		e.PushedAuthorization, e.MTLSToken, e.MTLSIntrospection, e.MTLSRevocation)
+		e.PushedAuthorization, e.MTLSToken, e.MTLSIntrospection, e.MTLSRevocation, e.MTLSPushedAuthorization)
 	w.list(c.ExtraJWKSURIs)
 	w.number(int64(len(c.IssuerKeys)))
 	for _, k := range c.IssuerKeys {
@@ -127,7 +132,8 @@ func (c *Config) key() [sha256.Size]byte {
 	w.list(c.Parameters.AuthMethods)
 	w.number(int64(c.RediscoveryLifetime), int64(c.CacheTTL), int64(c.HTTP.Timeout))
 	w.text(c.HTTP.HTTPProxy, c.HTTP.HTTPProxyAuthorization.Reveal(), c.HTTP.HTTPSProxy,
-		c.HTTP.HTTPSProxyAuthorization.Reveal(), c.HTTP.NoProxy)
+		c.HTTP.HTTPSProxyAuthorization.Reveal(), c.HTTP.NoProxy, c.HTTP.Certificate.ID)
+	w.flag(c.HTTP.Certificate.InsecureSkipVerify, c.HTTP.Certificate.Load != nil)
 	var k [sha256.Size]byte
 	w.h.Sum(k[:0])
 	return k
@@ -141,6 +147,7 @@ func (c *Config) scope() string {
 		HTTP: c.HTTP,
 	}
 	t.HTTP.Timeout, t.HTTP.DisableKeepAlive = 0, false
+	t.HTTP.Certificate = ClientCertificate{} // metadata and keys are fetched without it
 	k := t.key()
 	return hex.EncodeToString(k[:8])
 }

@@ -51,6 +51,8 @@ func readMetadata(doc claims.Object) *Metadata {
 			MTLSToken:           endpointOf(aliases, "token_endpoint"),
 			MTLSIntrospection:   endpointOf(aliases, "introspection_endpoint"),
 			MTLSRevocation:      endpointOf(aliases, "revocation_endpoint"),
+
+			MTLSPushedAuthorization: endpointOf(aliases, "pushed_authorization_request_endpoint"),
 		},
 		TokenAuthMethods:         listOf(doc, "token_endpoint_auth_methods_supported"),
 		IntrospectionAuthMethods: listOf(doc, "introspection_endpoint_auth_methods_supported"),

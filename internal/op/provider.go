@@ -22,6 +22,7 @@ type Provider struct {
 	issuer string // normalised
 	scope  string
 	client *client
+	mtls   *mtls
 	state  *jwks.Kept[state]
 
 	counter  atomic.Uint64 // the last generation that was given
@@ -42,7 +43,7 @@ type state struct {
 }
 
 func newProvider(c Config, env Environment) (*Provider, error) {
-	cl, err := newClient(c.HTTP, env.Roots)
+	cl, err := newClient(c.HTTP, env.Roots, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +52,7 @@ func newProvider(c Config, env Environment) (*Provider, error) {
 			return nil, errors.New("issuer is not an absolute http or https URL: set it to the provider's issuer, or set using_pseudo_issuer")
 		}
 	}
-	p := &Provider{config: c, env: env, issuer: NormaliseIssuer(c.Issuer), scope: c.scope(), client: cl}
+	p := &Provider{config: c, env: env, issuer: NormaliseIssuer(c.Issuer), scope: c.scope(), client: cl, mtls: &mtls{config: c.HTTP, roots: env.Roots}}
 	p.state = jwks.NewKept(jwks.Pace{
 		Floor:  c.RediscoveryLifetime,
 		Pause:  jwks.FailurePause,
@@ -83,7 +84,10 @@ func (p *Provider) Generation() uint64 {
 }
 
 // Close gives idle connections back. The provider remains usable.
-func (p *Provider) Close() { p.client.close() }
+func (p *Provider) Close() {
+	p.client.close()
+	p.mtls.close()
+}
 
 // known returns what is known, asking the provider if that is nothing.
 func (p *Provider) known(ctx context.Context) (*state, error) {

@@ -52,29 +52,18 @@ func (a *Answer) Active() bool {
 // whose it is, is for the caller to judge. Errors are *Error, or those of
 // package token for a signed answer.
 func (p *Provider) Introspect(ctx context.Context, r IntrospectionRequest) (*Answer, error) {
-	const name = "introspection endpoint"
-	address, err := p.endpoint(ctx, name, func(e *Endpoints) string { return e.Introspection })
-	if err != nil {
-		return nil, err
-	}
 	form := url.Values{}
 	form.Set(orDefault(r.Param, "token"), r.Token.Reveal())
 	if r.Hint != "" {
 		form.Set("token_type_hint", r.Hint)
 	}
-	a, err := p.post(ctx, name, address, postRequest{
+	a, host, err := p.post(ctx, introspectionService, postRequest{
 		client: r.Client, auth: r.Auth, form: form, args: append(slices.Clip(r.Args), callersArgs(r.ClientArgs, form)...), headers: withAccept(r.Accept, r.Headers),
-		advertised: func(m *Metadata) []string {
-			if m.IntrospectionAuthMethods != nil {
-				return m.IntrospectionAuthMethods
-			}
-			return m.TokenAuthMethods
-		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	out, err := p.claimsOf(ctx, name, hostOf(address), a, token.UseIntrospection, r.Verifier)
+	out, err := p.claimsOf(ctx, introspectionService.name, host, a, token.UseIntrospection, r.Verifier)
 	if err != nil {
 		return nil, err
 	}
@@ -178,32 +167,19 @@ type RevocationRequest struct {
 // Revoke asks the revocation endpoint. A token that the provider does not know
 // counts as revoked. Errors are *Error.
 func (p *Provider) Revoke(ctx context.Context, r RevocationRequest) error {
-	const name = "revocation endpoint"
-	address, err := p.endpoint(ctx, name, func(e *Endpoints) string { return e.Revocation })
-	if err != nil {
-		return err
-	}
 	form := url.Values{}
 	form.Set(orDefault(r.Param, "token"), r.Token.Reveal())
 	if r.Hint != "" {
 		form.Set("token_type_hint", r.Hint)
 	}
-	a, err := p.post(ctx, name, address, postRequest{
-		client: r.Client, auth: r.Auth, form: form,
-		advertised: func(m *Metadata) []string {
-			if m.RevocationAuthMethods != nil {
-				return m.RevocationAuthMethods
-			}
-			return m.TokenAuthMethods
-		},
-	})
+	a, host, err := p.post(ctx, revocationService, postRequest{client: r.Client, auth: r.Auth, form: form})
 	if err != nil {
 		return err
 	}
 	if a.status >= 200 && a.status < 300 {
 		return nil
 	}
-	_, err = p.grantAnswer(name, hostOf(address), a)
+	_, err = p.grantAnswer(revocationService.name, host, a)
 	return err
 }
 

@@ -65,61 +65,17 @@ type TokenResponse struct {
 // says no, Unavailable where it fails, Misconfigured where the request cannot
 // be made.
 func (p *Provider) Token(ctx context.Context, r TokenRequest) (*TokenResponse, error) {
-	const name = "token endpoint"
-	address, err := p.endpoint(ctx, name, func(e *Endpoints) string { return e.Token })
-	if err != nil {
-		return nil, err
-	}
-	a, err := p.post(ctx, name, address, postRequest{
+	a, host, err := p.post(ctx, tokenService, postRequest{
 		client: r.Client, auth: r.Auth, form: r.Form, args: append(slices.Clip(r.Args), callersArgs(r.ClientArgs, r.Form)...), headers: r.Headers,
-		advertised: func(m *Metadata) []string { return m.TokenAuthMethods },
 	})
 	if err != nil {
 		return nil, err
 	}
-	host := hostOf(address)
-	o, err := p.grantAnswer(name, host, a)
+	o, err := p.grantAnswer(tokenService.name, host, a)
 	if err != nil {
 		return nil, err
 	}
-	return p.tokenResponse(name, host, a, o)
-}
-
-// postRequest is a form sent with the client's proof.
-type postRequest struct {
-	client        *clientauth.Client
-	auth          clientauth.Method
-	form          url.Values
-	args, headers []Field
-	advertised    func(*Metadata) []string
-}
-
-// post sends a form with the client's proof to an endpoint.
-func (p *Provider) post(ctx context.Context, name, address string, r postRequest) (*answer, error) {
-	form, header := url.Values{}, http.Header{}
-	for k, v := range r.form {
-		form[k] = v
-	}
-	for _, f := range r.args {
-		form[f.Name] = nil
-	}
-	for _, f := range r.args {
-		form.Add(f.Name, f.Value.Reveal())
-	}
-	var advertised []string
-	// What is discovered matters only where nothing is configured; a provider
-	// whose endpoint is configured need not be discoverable.
-	if r.client.NeedsChoice(r.auth) {
-		if m, err := p.Metadata(ctx); err == nil {
-			advertised = r.advertised(m)
-		}
-	}
-	method := r.client.Choose(r.auth, advertised)
-	if err := r.client.Authenticate(method, clientauth.Call{Endpoint: address, Form: form, Header: header, Now: p.env.Now()}); err != nil {
-		return nil, &Error{Call: name, Kind: Misconfigured, Host: hostOf(address), Err: err}
-	}
-	setHeaders(header, r.headers)
-	return p.client.do(ctx, call{name: name, method: http.MethodPost, url: address, header: header, form: form})
+	return p.tokenResponse(tokenService.name, host, a, o)
 }
 
 // grantAnswer judges the status of an answer (RFC 6749 section 5.2).

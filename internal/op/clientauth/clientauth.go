@@ -32,6 +32,10 @@ const (
 	assertionLifetime        = 60 * time.Second
 )
 
+// UsesCertificate reports whether the client proves itself by the certificate
+// of its connection (RFC 8705 section 2).
+func (m Method) UsesCertificate() bool { return m == TLS || m == SelfSignedTLS }
+
 // Options describe a client.
 type Options struct {
 	ID     string

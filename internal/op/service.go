@@ -1,0 +1,132 @@
+package op
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"kong-openid-connect/internal/op/clientauth"
+)
+
+// service is an endpoint at which the client authenticates.
+type service struct {
+	name string
+	// plain is its address; alias that for connections with a client
+	// certificate (RFC 8705 section 5).
+	plain, alias func(*Endpoints) string
+	// configuredWins says that a configured plain address goes before a
+	// discovered alias: there is no parameter for the alias.
+	configuredWins bool
+	// methods are what the provider advertises for client authentication.
+	methods func(*Metadata) []string
+}
+
+var (
+	tokenService = service{
+		name: "token endpoint", plain: func(e *Endpoints) string { return e.Token }, alias: func(e *Endpoints) string { return e.MTLSToken },
+		methods: func(m *Metadata) []string { return m.TokenAuthMethods },
+	}
+	introspectionService = service{
+		name: "introspection endpoint", plain: func(e *Endpoints) string { return e.Introspection }, alias: func(e *Endpoints) string { return e.MTLSIntrospection },
+		methods: func(m *Metadata) []string { return either(m.IntrospectionAuthMethods, m.TokenAuthMethods) },
+	}
+	revocationService = service{
+		name: "revocation endpoint", plain: func(e *Endpoints) string { return e.Revocation }, alias: func(e *Endpoints) string { return e.MTLSRevocation },
+		methods: func(m *Metadata) []string { return either(m.RevocationAuthMethods, m.TokenAuthMethods) },
+	}
+	// RFC 9126 section 5 has no list of its own: that of the token endpoint holds.
+	pushService = service{
+		name: "pushed authorization request endpoint", plain: func(e *Endpoints) string { return e.PushedAuthorization },
+		alias: func(e *Endpoints) string { return e.MTLSPushedAuthorization }, configuredWins: true,
+		methods: func(m *Metadata) []string { return m.TokenAuthMethods },
+	}
+)
+
+// either returns the endpoint's own list, where the provider has one.
+func either(own, general []string) []string {
+	if own != nil {
+		return own
+	}
+	return general
+}
+
+// address returns where s is called by a client that authenticates with method.
+func (p *Provider) address(ctx context.Context, s service, method clientauth.Method) (string, error) {
+	if !method.UsesCertificate() {
+		return p.endpoint(ctx, s.name, s.plain)
+	}
+	address := s.alias(&p.config.Endpoints)
+	if address == "" && s.configuredWins {
+		address = s.plain(&p.config.Endpoints)
+	}
+	if address == "" {
+		// Without metadata the ordinary address is tried, which may be configured.
+		if m, err := p.Metadata(ctx); err == nil {
+			address = s.alias(&m.Endpoints)
+		}
+	}
+	if address == "" {
+		var err error
+		if address, err = p.endpoint(ctx, s.name, s.plain); err != nil {
+			return "", err
+		}
+	}
+	if !isHTTPS(address) {
+		return "", &Error{Call: s.name, Kind: Misconfigured, Host: hostOf(address), Err: errors.New("client authentication by certificate needs an https address")}
+	}
+	return address, nil
+}
+
+// postRequest is a form sent with the client's proof.
+type postRequest struct {
+	client        *clientauth.Client
+	auth          clientauth.Method
+	form          url.Values
+	args, headers []Field
+}
+
+// post sends a form with the client's proof to a service. It returns the host
+// for messages.
+func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer, string, error) {
+	form, header := url.Values{}, http.Header{}
+	for k, v := range r.form {
+		form[k] = v
+	}
+	for _, f := range r.args {
+		form[f.Name] = nil
+	}
+	for _, f := range r.args {
+		form.Add(f.Name, f.Value.Reveal())
+	}
+	var advertised []string
+	// What is discovered matters only where nothing is configured; a provider
+	// whose endpoint is configured need not be discoverable.
+	if r.client.NeedsChoice(r.auth) {
+		if m, err := p.Metadata(ctx); err == nil {
+			advertised = s.methods(m)
+		}
+	}
+	method := r.client.Choose(r.auth, advertised)
+	address, err := p.address(ctx, s, method)
+	if err != nil {
+		return nil, "", err
+	}
+	host := hostOf(address)
+	connections := p.client
+	if method.UsesCertificate() {
+		if connections, err = p.mtls.client(ctx); err != nil {
+			kind := Unavailable
+			if errors.Is(err, errNoCertificate) {
+				kind = Misconfigured
+			}
+			return nil, host, &Error{Call: s.name, Kind: kind, Host: host, Err: err}
+		}
+	}
+	if err := r.client.Authenticate(method, clientauth.Call{Endpoint: address, Form: form, Header: header, Now: p.env.Now()}); err != nil {
+		return nil, host, &Error{Call: s.name, Kind: Misconfigured, Host: host, Err: err}
+	}
+	setHeaders(header, r.headers)
+	a, err := connections.do(ctx, call{name: s.name, method: http.MethodPost, url: address, header: header, form: form})
+	return a, host, err
+}
