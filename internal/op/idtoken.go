@@ -14,8 +14,14 @@ import (
 // 3.1.3.7). go-oidc judges envelope, audience and access-token hash over this
 // program's keys; what it leaves open (nonce, azp, iat, leeway, several
 // issuers, c_hash, hd, auth_time) and what is configured is judged by
-// token.IDRules. Errors are those of package token.
+// token.IDRules. An encrypted one is opened by the verifier's Decrypter; Raw of
+// the result is the signed token within, which is what id_token_hint wants.
+// Errors are those of package token.
 func (p *Provider) VerifyIDToken(ctx context.Context, v *token.Verifier, raw token.Opaque, rules *token.IDRules) (*token.Token, error) {
+	u, err := v.Parse(ctx, raw.Reveal(), token.UseID)
+	if err != nil {
+		return nil, err
+	}
 	set := &keySet{verifier: v}
 	checked, err := oidc.NewVerifier("", set, &oidc.Config{
 		SupportedSigningAlgs: idTokenAlgorithms,
@@ -25,16 +31,13 @@ func (p *Provider) VerifyIDToken(ctx context.Context, v *token.Verifier, raw tok
 		SkipIssuerCheck: true,
 		SkipExpiryCheck: true,
 		Now:             p.env.Now,
-	}).Verify(ctx, raw.Reveal())
+	}).Verify(ctx, u.Raw.Reveal())
 	switch {
 	case set.err != nil:
 		// go-oidc flattens the error of a key set into text, which would hide an outage.
 		return nil, set.err
 	case err != nil && set.token == nil:
 		// Its text may quote the token.
-		if _, perr := token.Parse(raw.Reveal(), v.Limit); perr != nil {
-			return nil, perr
-		}
 		return nil, fmt.Errorf("%w: it is no ID token", token.ErrMalformed)
 	}
 	if rerr := rules.Check(set.token, p.env.Now()); rerr != nil {

@@ -30,7 +30,7 @@ type IntrospectionRequest struct {
 	// ClientArgs came with the caller's request; they never replace the token or
 	// the client's proof.
 	ClientArgs []Field
-	// Verifier judges a signed answer; nil refuses signed answers.
+	// Verifier judges a signed answer and opens an encrypted one; nil refuses both.
 	Verifier *token.Verifier
 }
 
@@ -82,7 +82,7 @@ type UserinfoRequest struct {
 	Headers     []Field
 	// Subject is the `sub` that the answer must have; "" where none is known.
 	Subject string
-	// Verifier judges a signed answer; nil refuses signed answers.
+	// Verifier judges a signed answer and opens an encrypted one; nil refuses both.
 	Verifier *token.Verifier
 }
 
@@ -133,6 +133,19 @@ func (p *Provider) claimsOf(ctx context.Context, name, host string, a *answer, u
 		return nil, err
 	}
 	raw := strings.TrimSpace(string(a.body))
+	if token.IsJWE(raw) {
+		if v == nil {
+			return nil, &Error{Call: name, Host: host, Status: a.status, Err: errors.New("its answer is encrypted, which was not asked for")}
+		}
+		plain, err := v.Decrypter.Open(ctx, raw)
+		if err != nil {
+			return nil, err
+		}
+		// What is not signed within is as good as an answer in clear: it came over
+		// the same connection.
+		a = &answer{a.status, a.header, plain}
+		raw = strings.TrimSpace(string(plain))
+	}
 	if token.LooksJWS(raw) {
 		if v == nil {
 			return nil, &Error{Call: name, Host: host, Status: a.status, Err: errors.New("its answer is a JWT, which was not asked for")}
@@ -142,9 +155,6 @@ func (p *Provider) claimsOf(ctx context.Context, name, host string, a *answer, u
 			return nil, err
 		}
 		return &Answer{Claims: t.Claims, JWT: t.Raw, Token: t}, nil
-	}
-	if token.IsJWE(raw) {
-		return nil, &Error{Call: name, Host: host, Status: a.status, Err: errors.New("its answer is encrypted, which is not supported")}
 	}
 	o, err := a.object()
 	if err != nil {

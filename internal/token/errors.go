@@ -10,6 +10,8 @@ import (
 var (
 	// ErrMalformed says that the text is no compact JWS that this program reads.
 	ErrMalformed = errors.New("malformed token")
+	// ErrDecryption is the case of ErrMalformed in which a JWE cannot be opened.
+	ErrDecryption = fmt.Errorf("%w: the JWE cannot be decrypted", ErrMalformed)
 	// ErrAlgorithm says that the algorithm is unknown or not allowed here.
 	ErrAlgorithm = errors.New("signature algorithm is not allowed")
 	// ErrSignature says that the key that the header names did not sign the token.

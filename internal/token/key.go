@@ -106,6 +106,12 @@ func decodeX5T(s string) []byte {
 	return nil
 }
 
+// isEd448JWK reports a key of the curve that go-jose does not know.
+func isEd448JWK(jwk []byte) bool {
+	var m publicJWK
+	return json.Unmarshal(jwk, &m) == nil && m.Kty == "OKP" && m.Crv == "Ed448"
+}
+
 func checkPublic(key any) error {
 	switch k := key.(type) {
 	case *rsa.PublicKey:

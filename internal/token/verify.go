@@ -31,6 +31,9 @@ type Verifier struct {
 	// SkipSignature turns the check off (verify_signature, ignore_signature).
 	// A token must be well-formed even so, and `none` stays refused.
 	SkipSignature bool
+	// Decrypter opens encrypted ID tokens, answers and logout tokens; nil refuses
+	// them. What it yields is the token that was signed.
+	Decrypter *Decrypter
 	// Limit bounds the token's length in bytes; 0 for DefaultLimit.
 	Limit int
 }
@@ -40,11 +43,21 @@ type Verifier struct {
 // ErrAlgorithm, ErrSignature, ErrNoKey (the caller's fault) or
 // ErrKeysUnavailable (the provider's).
 func (v *Verifier) Verify(ctx context.Context, raw string, use Use) (*Token, error) {
-	u, err := Parse(raw, v.Limit)
+	u, err := v.Parse(ctx, raw, use)
 	if err != nil {
 		return nil, err
 	}
 	return v.VerifyParsed(ctx, u, use)
+}
+
+// Parse reads raw as a token for use and decrypts it where that is called for.
+// Nothing is verified.
+func (v *Verifier) Parse(ctx context.Context, raw string, use Use) (*Unverified, error) {
+	raw, err := v.unwrap(ctx, raw, use)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(raw, v.Limit)
 }
 
 // VerifyParsed is Verify for a token that was parsed already.
