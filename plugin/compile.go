@@ -15,17 +15,28 @@ import (
 // names the parameter and what to do.
 func compile(c *Config, env *Environment) (*rp.Policy, error) {
 	p := &rp.Policy{
-		Issuer:          c.Issuer,
-		Realm:           realm(c.Issuer),
-		Methods:         methodSet(c.AuthMethods),
-		RunOnPreflight:  c.RunOnPreflight,
-		Anonymous:       c.Anonymous,
-		Clients:         clients(c),
-		ClientArg:       clientSelector(c.ClientArg),
-		Bearer:          bearerPolicy(c),
+		Issuer:         c.Issuer,
+		Realm:          realm(c.Issuer),
+		Methods:        methodSet(c.AuthMethods),
+		RunOnPreflight: c.RunOnPreflight,
+		Anonymous:      c.Anonymous,
+		Clients:        clients(c),
+		ClientArg:      clientSelector(c.ClientArg),
+		Bearer:         bearerPolicy(c),
+		Basic:          rp.BasicPolicy{Password: places(c.PasswordParamType), ClientCredentials: places(c.ClientCredentialsParamType)},
+		RefreshToken:   rp.RefreshPolicy{Places: places(c.RefreshTokenParamType), Name: c.RefreshTokenParamName},
+		Forward: rp.ForwardPolicy{
+			TokenArgs: c.TokenPostArgsClient, TokenHeaders: c.TokenHeadersClient,
+			IntrospectionArgs: c.IntrospectionPostArgsClient, IntrospectionArgsFromHeaders: c.IntrospectionPostArgsClientHeaders, IntrospectionHeaders: c.IntrospectionHeadersClient,
+			UserInfoArgs: c.UserinfoQueryArgsClient, UserInfoHeaders: c.UserinfoHeadersClient,
+		},
+		IntrospectJWT:   c.IntrospectJWTTokens,
+		SearchUserInfo:  c.SearchUserInfo || c.UpstreamUserInfoHeader != "" || c.UpstreamUserInfoJWTHeader != "" || c.DownstreamUserInfoHeader != "" || c.DownstreamUserInfoJWTHeader != "",
+		UserInfoClaims:  c.SearchUserInfo,
 		Code:            codePolicy(c),
 		Login:           loginPolicy(c),
 		Session:         rp.SessionPolicy{Disabled: methodSet(c.DisableSession), Reverify: c.Reverify},
+		Logout:          logoutPolicy(c),
 		Claims:          claimsPolicy(c),
 		Credential:      path(c.CredentialClaim),
 		Groups:          path(c.AuthenticatedGroupsClaim),
@@ -188,6 +199,17 @@ func loginPolicy(c *Config) rp.LoginPolicy {
 	}
 	for _, t := range c.LoginTokens {
 		l.Tokens = append(l.Tokens, string(t))
+	}
+	return l
+}
+
+func logoutPolicy(c *Config) rp.LogoutPolicy {
+	l := rp.LogoutPolicy{
+		Suffix: c.LogoutURISuffix, QueryArg: c.LogoutQueryArg, PostArg: c.LogoutPostArg,
+		RevokeAccess: c.LogoutRevoke && c.LogoutRevokeAccessToken, RevokeRefresh: c.LogoutRevoke && c.LogoutRevokeRefreshToken,
+	}
+	for _, m := range c.LogoutMethods {
+		l.Methods = append(l.Methods, string(m))
 	}
 	return l
 }

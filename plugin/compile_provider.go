@@ -44,6 +44,10 @@ type relyingProvider struct {
 	pkce    *bool
 	args    []op.Field
 	headers []op.Field
+
+	calls         calls
+	tokenEndpoint string
+	firstAuth     clientauth.Method // client_auth[1], whose form the client_credentials method uses
 }
 
 func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
@@ -82,6 +86,8 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 			Args: textFields(c.AuthorizationQueryArgsNames, c.AuthorizationQueryArgsValues),
 		},
 	}
+	p.calls = newCalls(c, env)
+	p.tokenEndpoint, p.firstAuth = string(c.TokenEndpoint), clientauth.Method(at(c.ClientAuth, 0))
 	for _, g := range c.IgnoreSignature {
 		p.skip |= rp.NewMethodSet(rp.Method(g))
 	}
@@ -237,9 +243,7 @@ func (p *relyingProvider) token(ctx context.Context, client int, form url.Values
 	if err != nil {
 		return nil, providerError(err)
 	}
-	return &rp.TokenResponse{
-		AccessToken: r.AccessToken, IDToken: r.IDToken, RefreshToken: r.RefreshToken, TokenType: r.TokenType, Scope: r.Scope, Expiry: r.Expiry, Raw: r.Raw,
-	}, nil
+	return p.response(r, rp.Method(form.Get("grant_type"))), nil
 }
 
 func (p *relyingProvider) verifier(client int, m rp.Method) *token.Verifier {

@@ -30,6 +30,7 @@ type Secrets interface {
 type Environment struct {
 	Providers     *op.Registry
 	Tokens        *token.Cache
+	Caches        *Caches
 	Secrets       Secrets
 	UsedLogins    *session.Used
 	Revocations   session.Revocations // ids of sessions that were ended before their time

@@ -38,6 +38,7 @@ func newEnvironment(o *options, log *slog.Logger) (*plugin.Environment, error) {
 	return &plugin.Environment{
 		Providers:     op.NewRegistry(op.Environment{Roots: roots, Now: now, Log: log}),
 		Tokens:        token.NewCache(token.CacheOptions{Bytes: tokenCacheBytes, MaxAge: tokenCacheAge, Now: now}),
+		Caches:        plugin.NewCaches(now),
 		Secrets:       &processSecrets{log: log},
 		UsedLogins:    session.NewUsed(now),
 		Revocations:   memory.New(maxRevocations, now),

@@ -110,6 +110,14 @@ func (c *Cache[V]) Peek(key Key) (V, bool) {
 	return e.value, ok
 }
 
+// Expire makes the next Load ask anew; until then Peek still finds the value.
+func (c *Cache[V]) Expire(key Key) {
+	c.entries.ComputeIfPresent(key, func(e entry[V]) (entry[V], otter.ComputeOp) {
+		e.until = time.Time{}
+		return e, otter.WriteOp
+	})
+}
+
 // Forget drops an entry.
 func (c *Cache[V]) Forget(key Key) { c.entries.Invalidate(key) }
 

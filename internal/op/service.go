@@ -84,6 +84,8 @@ type postRequest struct {
 	auth          clientauth.Method
 	form          url.Values
 	args, headers []Field
+	// bare requests hold the caller's own proof in their form.
+	bare bool
 }
 
 // post sends a form with the client's proof to a service. It returns the host
@@ -123,7 +125,9 @@ func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer,
 			return nil, host, &Error{Call: s.name, Kind: kind, Host: host, Err: err}
 		}
 	}
-	if err := r.client.Authenticate(method, clientauth.Call{Endpoint: address, Form: form, Header: header, Now: p.env.Now()}); err != nil {
+	if r.bare {
+		// Nothing of ours goes with it.
+	} else if err := r.client.Authenticate(method, clientauth.Call{Endpoint: address, Form: form, Header: header, Now: p.env.Now()}); err != nil {
 		return nil, host, &Error{Call: s.name, Kind: Misconfigured, Host: host, Err: err}
 	}
 	setHeaders(header, r.headers)

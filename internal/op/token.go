@@ -31,6 +31,9 @@ type TokenRequest struct {
 	// ClientArgs came with the caller's request. They are treated as Args, but
 	// never replace what the grant and the client's proof consist of.
 	ClientArgs []Field
+	// Unauthenticated requests bring a proof of their own in Form, such as the
+	// caller's client assertion; Client is not used.
+	Unauthenticated bool
 }
 
 // grantArguments are what a caller's argument never replaces.
@@ -66,7 +69,7 @@ type TokenResponse struct {
 // be made.
 func (p *Provider) Token(ctx context.Context, r TokenRequest) (*TokenResponse, error) {
 	a, host, err := p.post(ctx, tokenService, postRequest{
-		client: r.Client, auth: r.Auth, form: r.Form, args: append(slices.Clip(r.Args), callersArgs(r.ClientArgs, r.Form)...), headers: r.Headers,
+		client: r.Client, auth: r.Auth, form: r.Form, args: append(slices.Clip(r.Args), callersArgs(r.ClientArgs, r.Form)...), headers: r.Headers, bare: r.Unauthenticated,
 	})
 	if err != nil {
 		return nil, err

@@ -22,8 +22,10 @@ type Credential struct {
 	User   string       // user name or client id
 	Secret token.Opaque // password or client secret
 
-	session  *Session
-	callback *callback
+	session      *Session
+	callback     *callback
+	assertsGrant bool     // Token is an assertion that is the grant itself
+	others       []string // further arguments that belong to the credential
 }
 
 // Places says where one kind of credential may stand.

@@ -32,6 +32,9 @@ func (x *Exchange) decide(ctx context.Context) (*Decision, error) {
 	if err := x.chooseClient(ctx); err != nil {
 		return nil, err
 	}
+	if d, err := x.logout(ctx); d != nil || err != nil {
+		return d, err
+	}
 	id, d, err := x.identify(ctx)
 	if d != nil || err != nil {
 		return d, err
@@ -67,7 +70,9 @@ func (x *Exchange) identify(ctx context.Context) (*Identity, *Decision, error) {
 		if id == nil {
 			continue
 		}
-		id.Method = m.name()
+		if id.Method == "" {
+			id.Method = m.name()
+		}
 		if id.Origin == "" {
 			id.Origin = id.Method
 		}
@@ -82,6 +87,9 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	p := x.Policy
 	if !id.Expiry.IsZero() && claims.Expired(id.Expiry, p.Now(), p.Leeway) {
 		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the access token has expired", Reason: "expired"}
+	}
+	if err := x.learn(ctx, id); err != nil {
+		return nil, err
 	}
 	if err := p.Claims.authorize(id); err != nil {
 		return nil, err
@@ -104,6 +112,7 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	} else {
 		d.Upstream = HeaderEdits{}
 	}
+	d.Downstream.Set = append(d.Downstream.Set, id.replay...)
 	for _, c := range x.cookies {
 		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
 	}

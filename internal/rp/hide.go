@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -22,10 +23,10 @@ func (x *Exchange) hide(ctx context.Context, d *Decision, id *Identity) error {
 		case c.Place == PlaceHeader:
 			x.clearHeader(d, c.Name)
 		case c.Place == PlaceQuery:
-			q := dropArgs(x.Request.RawQuery, []string{c.Name})
+			q := dropArgs(x.Request.RawQuery, append(c.others, c.Name))
 			d.Request.RawQuery = &q
 		case c.Place == PlaceBody:
-			if err := x.hideInBody(ctx, d, c.Name); err != nil {
+			if err := x.hideInBody(ctx, d, append(c.others, c.Name)); err != nil {
 				return err
 			}
 		}
@@ -44,7 +45,7 @@ func (x *Exchange) clearHeader(d *Decision, name string) {
 	d.Upstream.Clear = append(d.Upstream.Clear, name)
 }
 
-func (x *Exchange) hideInBody(ctx context.Context, d *Decision, name string) error {
+func (x *Exchange) hideInBody(ctx context.Context, d *Decision, names []string) error {
 	if err := x.Request.parseForm(ctx); err != nil {
 		return err
 	}
@@ -55,11 +56,11 @@ func (x *Exchange) hideInBody(ctx context.Context, d *Decision, name string) err
 		if err != nil {
 			return err
 		}
-		body = []byte(dropArgs(string(raw), []string{name}))
+		body = []byte(dropArgs(string(raw), names))
 	case formJSON:
 		o := make(map[string]any, len(f.object))
 		for k, v := range f.object {
-			if k != name {
+			if !slices.Contains(names, k) {
 				o[k] = v
 			}
 		}

@@ -29,8 +29,10 @@ type Identity struct {
 	UserInfoJWT      token.Opaque
 	TokenResponse    claims.Object // the whole answer of the token endpoint, for login_tokens
 
-	Session  *Session
-	verified bool // the tokens were verified in this request
+	Session        *Session
+	Kong           *KongToken // of the kong_oauth2 method
+	replay         []Field    // token_headers_replay
+	userInfoSource bool       // userinfo counts as a claim source
 }
 
 // Find looks a claim path up in the claim sources, in their one order: access
@@ -51,7 +53,7 @@ func (id *Identity) Find(p claims.Path) (any, bool) {
 			return v, true
 		}
 	}
-	if id.UserInfo != nil {
+	if id.UserInfo != nil && id.userInfoSource {
 		if v, ok := claims.Lookup(id.UserInfo, p); ok {
 			return v, true
 		}

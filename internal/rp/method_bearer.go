@@ -38,9 +38,16 @@ func (bearerMethod) authenticate(ctx context.Context, x *Exchange, c *Credential
 	if err := x.sessionCookieFits(at); err != nil {
 		return nil, err
 	}
-	id := &Identity{Client: x.Client, AccessToken: c.Token, TokenType: "Bearer", Access: at, Expiry: at.Expiry, verified: true}
+	id := &Identity{Client: x.Client, AccessToken: c.Token, TokenType: "Bearer", Access: at, Expiry: at.Expiry}
 	if err := x.accompanyingIDToken(ctx, id); err != nil {
 		return nil, err
+	}
+	if p.IntrospectJWT {
+		in, err := p.Provider.Introspect(ctx, x.Client, c.Token, x.forwardIntrospection(ctx))
+		if err != nil {
+			return nil, asError(err)
+		}
+		id.Introspection, id.IntrospectionJWT = in.Claims, in.JWT
 	}
 	return id, nil
 }

@@ -259,7 +259,7 @@ func (x *Exchange) loginIdentity(ctx context.Context, cb *callback, tr *TokenRes
 	p := x.Policy
 	id := &Identity{
 		Client: x.Client, AccessToken: tr.AccessToken, IDToken: tr.IDToken, RefreshToken: tr.RefreshToken, TokenType: tr.TokenType,
-		Scope: tr.Scope, Expiry: tr.Expiry, TokenResponse: tr.Raw, verified: true,
+		Scope: tr.Scope, Expiry: tr.Expiry, TokenResponse: tr.Raw, replay: tr.Replay,
 	}
 	var err error
 	if tr.IDToken != "" {

@@ -30,7 +30,10 @@ type method interface {
 }
 
 // methods stands in order of precedence.
-var methods = [...]method{sessionMethod{}, bearerMethod{}, authorizationCodeMethod{}}
+var methods = [...]method{
+	sessionMethod{}, bearerMethod{}, kongOAuth2Method{}, introspectionMethod{}, userInfoMethod{},
+	refreshTokenMethod{}, passwordMethod{}, clientCredentialsMethod{}, authorizationCodeMethod{},
+}
 
 // MethodSet is a set of methods.
 type MethodSet uint16

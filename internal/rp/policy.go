@@ -21,9 +21,16 @@ type Policy struct {
 	Clients   []Client
 	ClientArg ClientSelector
 
+	Basic           BasicPolicy
+	RefreshToken    RefreshPolicy
+	Forward         ForwardPolicy
+	IntrospectJWT   bool // introspect_jwt_tokens
+	SearchUserInfo  bool // search_user_info, or a header that needs it
+	UserInfoClaims  bool // search_user_info: it is a claim source
 	Bearer          BearerPolicy
 	Code            CodePolicy
 	Login           LoginPolicy
+	Logout          LogoutPolicy
 	Session         SessionPolicy
 	Claims          ClaimsPolicy
 	Credential      claims.Path // credential_claim; nil = off
@@ -34,12 +41,13 @@ type Policy struct {
 	Refresh         bool // refresh_tokens
 	Errors          ErrorPolicy
 
-	Provider Provider
-	Sessions Sessions
-	Logins   Logins
-	Now      func() time.Time
-	Log      *slog.Logger // warnings that are not a denial; nil = none
-	Flight   *Flight      // refreshes under way
+	Provider   Provider
+	KongTokens KongTokens // nil: Kong's OAuth2 tokens cannot be looked up
+	Sessions   Sessions
+	Logins     Logins
+	Now        func() time.Time
+	Log        *slog.Logger // warnings that are not a denial; nil = none
+	Flight     *Flight      // refreshes under way
 }
 
 // Client is one of the indexed clients (client_id[i] and the lists beside it).
@@ -70,6 +78,26 @@ type BearerPolicy struct {
 	// JWT session cookie (behaviour.md 8.6); "" = off.
 	SessionCookie string
 	SessionClaim  string
+}
+
+// BasicPolicy says where the pairs of the password and client_credentials
+// methods may stand.
+type BasicPolicy struct {
+	Password          Places
+	ClientCredentials Places
+}
+
+// RefreshPolicy says where a refresh token may stand; Name "" = nowhere.
+type RefreshPolicy struct {
+	Places Places
+	Name   string
+}
+
+// ForwardPolicy names what of the client's request goes with calls to the provider.
+type ForwardPolicy struct {
+	TokenArgs, TokenHeaders                                               []string
+	IntrospectionArgs, IntrospectionArgsFromHeaders, IntrospectionHeaders []string
+	UserInfoArgs, UserInfoHeaders                                         []string
 }
 
 // ResponseMode is where the provider puts the authorization response.
@@ -143,6 +171,9 @@ func (p *Policy) needs() Needs {
 	var n Needs
 	if !p.RunOnPreflight {
 		n |= NeedMethod
+	}
+	if p.Logout.enabled() {
+		n |= NeedMethod | NeedTarget
 	}
 	if p.Anonymous != "" {
 		n |= NeedAuthenticated

@@ -2,6 +2,7 @@ package rp
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"kong-openid-connect/internal/claims"
@@ -29,7 +30,46 @@ type TokenResponse struct {
 	Scope        string
 	Expiry       time.Time     // by expires_in, else exp; zero when neither is there
 	Raw          claims.Object // the whole answer
+	Replay       []Field       // token_headers_replay: for the client's response
 }
+
+// Forward is what of the client's own request goes with a call to the provider.
+type Forward struct {
+	Args    []Field
+	Headers []Field
+}
+
+// Grant is a request to the token endpoint on a client's behalf (RFC 6749 4.3, 4.4, 6; RFC 7523).
+type Grant struct {
+	Method Method // password, client_credentials or refresh_token
+	Client int    // of the configured clients; not used by client_credentials
+	User   string // user name, or the caller's client id
+	Secret token.Opaque
+	// Assertion stands in for User and Secret of client_credentials (RFC 7523 2.1 and 2.2).
+	Assertion    token.Opaque
+	AssertsGrant bool // it is the grant itself, not the client's authentication
+	RefreshToken token.Opaque
+	Forward      Forward
+	// Uncached asks the provider whatever is kept.
+	Uncached bool
+}
+
+// Introspection is an active introspection result (RFC 7662).
+type Introspection struct {
+	Claims claims.Object
+	JWT    token.Opaque // RFC 9701
+	Expiry time.Time    // zero: unknown
+}
+
+// UserInfo is a userinfo answer (OpenID Connect Core 5.3).
+type UserInfo struct {
+	Claims claims.Object
+	JWT    token.Opaque
+}
+
+// ErrNoEndpoint says that a method's endpoint is neither configured nor
+// discovered: the method does not match (U9).
+var ErrNoEndpoint = errors.New("the provider has no such endpoint")
 
 // AuthorizationRequest is what the authorization URL is built from.
 type AuthorizationRequest struct {
@@ -62,6 +102,22 @@ type Provider interface {
 	RedeemCode(ctx context.Context, client int, code token.Opaque, redirectURI string, verifier token.Opaque) (*TokenResponse, error)
 	// Refresh uses a refresh token (RFC 6749 6).
 	Refresh(ctx context.Context, client int, refresh token.Opaque) (*TokenResponse, error)
+	// Grant asks for tokens, or answers from the cache; hit tells which.
+	Grant(ctx context.Context, g Grant) (tr *TokenResponse, hit bool, err error)
+	// ForgetGrant drops the kept answer to a grant.
+	ForgetGrant(ctx context.Context, g Grant)
+	// Introspect asks whether a token is good. An inactive one is Unauthorized.
+	// Errors may be ErrNoEndpoint.
+	Introspect(ctx context.Context, client int, raw token.Opaque, f Forward) (*Introspection, error)
+	// UserInfo asks who the bearer of a token is. subject, where not empty, is
+	// whom the answer must be about. expiry bounds how long it is kept. Errors
+	// may be ErrNoEndpoint.
+	UserInfo(ctx context.Context, raw token.Opaque, subject string, expiry time.Time, f Forward) (*UserInfo, error)
+	// Revoke withdraws a token at the provider (RFC 7009); hint is its type.
+	Revoke(ctx context.Context, client int, raw token.Opaque, hint string) error
+	// EndSessionURL is where a client is sent to log out (OpenID Connect
+	// RP-Initiated Logout 1.0); "" where the provider has none.
+	EndSessionURL(ctx context.Context, client int, idToken token.Opaque, returnTo string) (string, error)
 	// VerifyAccessToken verifies a JWT access token: signature and standard
 	// claims. How the token was come by decides whether ignore_signature applies.
 	VerifyAccessToken(ctx context.Context, client int, raw token.Opaque, m Method) (*token.Token, error)
