@@ -245,6 +245,14 @@ func TestReloadOfABadFileChangesNothing(t *testing.T) {
 	instanceOf(t, g, "/c")
 }
 
+// Transcripts 11 and 83: with one plugin __seq__ is 2, with two it is 3 and 4.
+func TestSeqStartsAsRecorded(t *testing.T) {
+	g, _ := launch(t, nil)
+	if a, b := pluginSeq(t, g, "/a"), pluginSeq(t, g, "/b"); a != 3 || b != 4 {
+		t.Errorf("__seq__ %v and %v, recorded 3 and 4", a, b)
+	}
+}
+
 // Transcript 06.
 func TestEveryWorkerHasItsOwn(t *testing.T) {
 	g, _ := launch(t, func(o *Options) { o.Workers = 2 })

@@ -140,6 +140,7 @@ func TestRouting(t *testing.T) {
 		{"above the root", "GET /../x HTTP/1.1\r\nHost: h", "", "", 400},
 		{"absolute form", "GET http://api.example.com/p HTTP/1.1\r\nHost: h", "/base/p", "h", 200},
 		{"https wanted", "GET /secure HTTP/1.1\r\nHost: h", "", "", 426},
+		{"prefix in the middle", "GET /x/strip HTTP/1.1\r\nHost: h", "", "", 404},
 		{"no route", "GET /none HTTP/1.1\r\nHost: h", "", "", 404},
 		{"dead service", "GET /dead HTTP/1.1\r\nHost: h", "", "", 502},
 		{"slow service", "GET /lazy/slow?ms=5000 HTTP/1.1\r\nHost: h", "", "", 504},
