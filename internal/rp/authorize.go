@@ -12,7 +12,7 @@ func (c *ClaimsPolicy) authorize(id *Identity) error {
 	}
 	for _, name := range c.Forbidden {
 		if id.carries(name) {
-			return &Error{Kind: Forbidden, Description: "a forbidden claim is present", Reason: "claims_forbidden"}
+			return &Error{Kind: Forbidden, Description: "a forbidden claim is present", Reason: "claims_forbidden", Final: true}
 		}
 	}
 	return nil

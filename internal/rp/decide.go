@@ -13,6 +13,13 @@ func (p *Policy) Decide(ctx context.Context, r *Request) *Decision {
 	x := &Exchange{Policy: p, Request: r}
 	d, err := x.decide(ctx)
 	if err != nil {
+		instead, ferr := x.fallBack(ctx, err)
+		if instead != nil {
+			return instead
+		}
+		if ferr != nil {
+			err = ferr
+		}
 		return x.deny(ctx, err)
 	}
 	if d == nil {
@@ -28,6 +35,9 @@ func (x *Exchange) decide(ctx context.Context) (*Decision, error) {
 	}
 	if !p.RunOnPreflight && r.Method == "OPTIONS" {
 		return x.preflight(), nil
+	}
+	if p.Anonymous != "" && r.Authenticated {
+		return x.standAside(), nil
 	}
 	if err := x.chooseClient(ctx); err != nil {
 		return nil, err
@@ -94,6 +104,10 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	if err := p.Claims.authorize(id); err != nil {
 		return nil, err
 	}
+	pr, err := x.principal(ctx, id)
+	if err != nil {
+		return nil, err
+	}
 	if err := x.keepSession(ctx, id); err != nil {
 		return nil, err
 	}
@@ -108,7 +122,7 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 		if err := x.hide(ctx, d, id); err != nil {
 			return nil, err
 		}
-		x.principal(d, id)
+		pr.apply(d)
 	} else {
 		d.Upstream = HeaderEdits{}
 	}

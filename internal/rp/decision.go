@@ -50,7 +50,10 @@ type Principal struct {
 	Consumer     *Consumer
 	CredentialID string   // virtual credential (credential_claim)
 	Groups       []string // authenticated groups for the ACL plugin; nil: not set
-	Anonymous    bool
+	// ConsumerGroups are names for X-Consumer-Groups; Kong's own groups cannot be attached through the protocol.
+	ConsumerGroups []string
+	Anonymous      bool
+	kong           *KongToken
 }
 
 // Reason says in one word why a request came to its decision.

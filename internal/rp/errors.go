@@ -25,6 +25,7 @@ type Error struct {
 	Code        string // RFC 6750 error code for the challenge; "" for none
 	Description string // for people; holds no secret. Shown to clients only with display_errors
 	Reason      Reason // for logs and metrics
+	Final       bool   // the anonymous consumer does not stand in for it
 	Err         error  // the cause; logged, never shown
 }
 

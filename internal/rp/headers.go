@@ -214,28 +214,3 @@ func sessionAttribute(s *Session, name string) (string, bool) {
 	}
 	return "", false
 }
-
-// principal tells the gateway and the service who the caller is (behaviour.md 10).
-func (x *Exchange) principal(d *Decision, id *Identity) {
-	p := x.Policy
-	var pr Principal
-	if p.Credential != nil {
-		if v, ok := id.Find(p.Credential); ok {
-			pr.CredentialID, _ = claims.Text(v)
-		}
-	}
-	if p.Groups != nil {
-		if v, ok := id.Find(p.Groups); ok {
-			pr.Groups = claims.Words(v)
-		}
-	}
-	if pr.CredentialID != "" {
-		d.Upstream.Set = append(d.Upstream.Set, Field{"X-Credential-Identifier", pr.CredentialID})
-	}
-	if len(pr.Groups) > 0 {
-		d.Upstream.Set = append(d.Upstream.Set, Field{"X-Authenticated-Groups", strings.Join(pr.Groups, ", ")})
-	}
-	if pr.CredentialID != "" || pr.Groups != nil {
-		d.Authenticate = &pr
-	}
-}

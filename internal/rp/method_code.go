@@ -198,7 +198,7 @@ func (x *Exchange) clientArgs(ctx context.Context) ([]Field, error) {
 func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, error) {
 	p := x.Policy
 	deny := func(reason Reason, description string) error {
-		return &Error{Kind: Unauthorized, Description: description, Reason: reason}
+		return &Error{Kind: Unauthorized, Description: description, Reason: reason, Final: true}
 	}
 	if cb.repeated {
 		return nil, deny("callback_repeated", "an argument of the authorization response occurs twice")
@@ -271,7 +271,7 @@ func (x *Exchange) loginIdentity(ctx context.Context, cb *callback, tr *TokenRes
 			return nil, err
 		}
 		if iss, _ := id.ID.Claims["iss"].(string); cb.issuer != "" && strings.TrimSuffix(iss, "/") != strings.TrimSuffix(cb.issuer, "/") {
-			return nil, &Error{Kind: Unauthorized, Description: "authorization response and ID token are of different issuers", Reason: "callback_issuer"}
+			return nil, &Error{Kind: Unauthorized, Description: "authorization response and ID token are of different issuers", Reason: "callback_issuer", Final: true}
 		}
 	} else if p.Code.OpenID {
 		return nil, &Error{Kind: Unauthorized, Description: "the provider's answer holds no ID token, though scope openid was asked for", Reason: "no_id_token"}
@@ -293,10 +293,10 @@ func (x *Exchange) restartLogin(ctx context.Context, cb *callback) error {
 	// The state proves who sealed the address, not for whom: only a page of this origin is returned to.
 	origin, _ := x.Request.External.origin()
 	if !sameOrigin(cb.login.ReturnTo, origin) {
-		return &Error{Kind: Unauthorized, Description: "the authorization response belongs to no login of this browser", Reason: "callback_stale"}
+		return &Error{Kind: Unauthorized, Description: "the authorization response belongs to no login of this browser", Reason: "callback_stale", Final: true}
 	}
 	if cb.errorCode != "" {
-		return &Error{Kind: Unauthorized, Description: "the provider refused a login that has ended", Reason: "callback_stale"}
+		return &Error{Kind: Unauthorized, Description: "the provider refused a login that has ended", Reason: "callback_stale", Final: true}
 	}
 	return x.startLogin(ctx, cb.login.ReturnTo, cb.login.Attempt)
 }

@@ -42,6 +42,8 @@ type Policy struct {
 	Errors          ErrorPolicy
 
 	Provider   Provider
+	Consumer   ConsumerPolicy
+	Consumers  Consumers
 	KongTokens KongTokens // nil: Kong's OAuth2 tokens cannot be looked up
 	Sessions   Sessions
 	Logins     Logins

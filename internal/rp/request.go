@@ -75,8 +75,9 @@ type Request struct {
 	ClientIP      string
 	Authenticated bool // an earlier plugin has authenticated the caller
 
-	Gateway Gateway
-	has     Needs
+	Gateway   Gateway
+	Workspace string // of the plugin entity, for lookups of Kong's own data
+	has       Needs
 
 	query    url.Values
 	hasQuery bool
