@@ -166,6 +166,16 @@ type requestHead struct {
 }
 
 func parseRequest(head []byte) (*requestHead, error) {
+	// nginx keeps a line in one buffer, whatever the whole head may be.
+	for i, line := range bytes.SplitAfter(head, []byte("\n")) {
+		if len(line) <= largeHead {
+			continue
+		}
+		if i == 0 {
+			return nil, errLineTooLong
+		}
+		return nil, errHeadTooLarge
+	}
 	first, hs, err := parseHeaders(head)
 	if err != nil {
 		return nil, err

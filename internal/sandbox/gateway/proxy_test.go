@@ -145,6 +145,7 @@ func TestRouting(t *testing.T) {
 		{"dead service", "GET /dead HTTP/1.1\r\nHost: h", "", "", 502},
 		{"slow service", "GET /lazy/slow?ms=5000 HTTP/1.1\r\nHost: h", "", "", 504},
 		{"ended by a plugin", "GET /ended HTTP/1.1\r\nHost: h", "", "", 418},
+		{"a line of 8 KiB", "GET /strip HTTP/1.1\r\nHost: h\r\nCookie: " + strings.Repeat("y", 8192-len("Cookie: \r\n")), "/base", "UP", 200},
 		{"HTTP/1.0", "GET /strip HTTP/1.0\r\nHost: h", "/base", "UP", 200},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -196,6 +197,7 @@ func TestRefusedRequests(t *testing.T) {
 		"method in lower case":  {"get /strip HTTP/1.1\r\nHost: a\r\n\r\n", 400},
 		"HTTP/2 preface":        {"PRI * HTTP/2.0\r\n\r\n", 400},
 		"large head":            {"GET /strip HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X: "+strings.Repeat("y", 7000)+"\r\n", 6) + "\r\n", 400},
+		"one line over 8 KiB":   {"GET /strip HTTP/1.1\r\nHost: a\r\nCookie: " + strings.Repeat("y", 8192-len("Cookie: \r\n")+1) + "\r\n\r\n", 400},
 		"long line":             {"GET /" + strings.Repeat("y", 20000), 414},
 		"a thousand and one":    {"GET /strip HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X: y\r\n", 1001) + "\r\n", 400},
 		"a body that is cut":    {"POST /strip HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc", 0},
