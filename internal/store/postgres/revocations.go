@@ -1,0 +1,148 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"kong-openid-connect/internal/store"
+	"kong-openid-connect/internal/store/postgres/pgdb"
+	"kong-openid-connect/internal/store/revoked"
+)
+
+// Revoke implements store.Revocations.
+func (s *Store) Revoke(ctx context.Context, key string, from, until time.Time) error {
+	if err := store.CheckName(key); err != nil {
+		return err
+	}
+	if err := store.CheckSpan(from, until); err != nil {
+		return err
+	}
+	span := revoked.Span{From: from, Latest: from, Until: until}
+	if _, err := s.revoked.Add(key, span); err != nil {
+		return err
+	}
+	if !until.After(s.now()) {
+		return nil
+	}
+	err := s.writeRevocation(ctx, key, span)
+	if err != nil {
+		s.pending.revoke(key, span)
+	}
+	return err
+}
+
+func (s *Store) writeRevocation(ctx context.Context, key string, span revoked.Span) error {
+	return s.do(ctx, "revoke", func(ctx context.Context, q pgdb.Querier) error {
+		_, err := q.Exec(ctx, s.q(`WITH w AS (
+  INSERT INTO {s}oidc_revocations AS r (key, valid_from, latest, until, written_at) VALUES ($1, $2, $3, $4, clock_timestamp())
+  ON CONFLICT (key) DO UPDATE SET valid_from = least(r.valid_from, excluded.valid_from), latest = greatest(r.latest, excluded.latest),
+    until = greatest(r.until, excluded.until), written_at = excluded.written_at RETURNING 1)
+SELECT 1 FROM w, pg_notify($5, $6)`), key, span.From, span.Latest, span.Until, s.channel, formatRevocation(key, span))
+		return err
+	})
+}
+
+// formatRevocation is the notification that carries a revocation to the other nodes.
+func formatRevocation(key string, s revoked.Span) string {
+	return fmt.Sprintf("r %d %d %d %s", s.From.UnixMicro(), s.Latest.UnixMicro(), s.Until.UnixMicro(), key)
+}
+
+func parseRevocation(payload string) (key string, s revoked.Span, ok bool) {
+	parts := strings.SplitN(payload, " ", 5)
+	if len(parts) != 5 || parts[0] != "r" || parts[4] == "" {
+		return "", s, false
+	}
+	for i, at := range []*time.Time{&s.From, &s.Latest, &s.Until} {
+		n, err := strconv.ParseInt(parts[i+1], 10, 64)
+		if err != nil {
+			return "", s, false
+		}
+		*at = time.UnixMicro(n)
+	}
+	return parts[4], s, true
+}
+
+// Revoked implements store.Revocations. It asks nothing: this node's list is
+// what it was told. Before the list was read once it is an error.
+func (s *Store) Revoked(_ context.Context, keys ...string) (bool, error) {
+	if s.revoked.Revoked(keys...) {
+		return true, nil
+	}
+	if !s.loaded.Load() {
+		return false, &store.Unavailable{Op: "read revocations", Err: errNotReady}
+	}
+	return false, nil
+}
+
+// RevokedAt implements store.Revocations.
+func (s *Store) RevokedAt(_ context.Context, key string) (time.Time, error) {
+	if !s.loaded.Load() {
+		return time.Time{}, &store.Unavailable{Op: "read revocations", Err: errNotReady}
+	}
+	return s.revoked.RevokedAt(key), nil
+}
+
+// overlap is how far back a look goes beyond the last one: statements that
+// ran at once may become visible in another order than they were written.
+const overlap = time.Minute
+
+// pageRevocations is how many are read at a time.
+const pageRevocations = 20_000
+
+// syncRevocations reads what was written since the last look, page by page.
+func (s *Store) syncRevocations(ctx context.Context, since time.Time) (time.Time, error) {
+	at, key := since.Add(-overlap), ""
+	latest := since
+	for {
+		n := 0
+		err := s.do(ctx, "read revocations", func(ctx context.Context, q pgdb.Querier) error {
+			n = 0
+			rows, err := q.Query(ctx, s.q(`SELECT key, valid_from, latest, until, written_at FROM {s}oidc_revocations
+WHERE (written_at, key) > ($1, $2) AND until > clock_timestamp() ORDER BY written_at, key LIMIT $3`), at, key, pageRevocations)
+			if err != nil {
+				return err
+			}
+			var k string
+			var span revoked.Span
+			var written time.Time
+			_, err = pgx.ForEachRow(rows, []any{&k, &span.From, &span.Latest, &span.Until, &written}, func() error {
+				n++
+				at, key = written, k
+				_, err := s.revoked.Add(k, span)
+				return err
+			})
+			return err
+		})
+		if err != nil {
+			return since, err
+		}
+		if at.After(latest) {
+			latest = at
+		}
+		if n < pageRevocations {
+			return latest, nil
+		}
+	}
+}
+
+// clean removes what has expired. Any node may do it.
+func (s *Store) clean(ctx context.Context) {
+	for _, sql := range []string{
+		`DELETE FROM {s}oidc_revocations WHERE key IN (SELECT key FROM {s}oidc_revocations WHERE until < now() - interval '1 minute' LIMIT 10000)`,
+		`DELETE FROM {s}oidc_locks WHERE key IN (SELECT key FROM {s}oidc_locks WHERE until < now() - interval '1 minute' LIMIT 10000)`,
+	} {
+		err := s.do(ctx, "remove what has expired", func(ctx context.Context, q pgdb.Querier) error {
+			_, err := q.Exec(ctx, s.q(sql))
+			return err
+		})
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return
+		}
+	}
+}
