@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"kong-openid-connect/internal/op/clientauth"
 	"kong-openid-connect/internal/token"
 )
 
@@ -24,6 +25,15 @@ type AuthorizationRequest struct {
 	Verifier     token.Opaque // PKCE code verifier; "" for none
 	Audience     []string     // one argument each
 	MaxAge       string       // "" sends none
+	// Client signs and pushes the request. It may be nil where neither is wanted.
+	Client *clientauth.Client
+	// Sign is require_signed_request_object, Push is
+	// require_pushed_authorization_requests; nil leaves it to the metadata.
+	Sign, Push *bool
+	// PushAuth is pushed_authorization_request_endpoint_auth_method; "" leaves the
+	// choice to the client and the metadata. PushHeaders go with the push.
+	PushAuth    clientauth.Method
+	PushHeaders []Field
 	// Args are the configured ones; ClientArgs those that the caller's request
 	// brought, which may not repeat what this program sends itself.
 	Args       []Field
@@ -43,31 +53,58 @@ func ReservedArgument(name string) bool {
 }
 
 // AuthorizationURL builds the address that a client is redirected to. A query
-// that the endpoint has already is kept.
+// that the endpoint has already is kept. Where the request is to be signed or
+// pushed it is; a push is a call to the provider. Errors are *Error.
 func (p *Provider) AuthorizationURL(ctx context.Context, r AuthorizationRequest) (string, error) {
+	const name = "authorization endpoint"
 	m, err := p.Metadata(ctx)
 	if err != nil {
 		return "", err
 	}
-	address, err := p.endpoint(ctx, "authorization endpoint", func(e *Endpoints) string { return e.Authorization })
+	address, err := p.endpoint(ctx, name, func(e *Endpoints) string { return e.Authorization })
 	if err != nil {
 		return "", err
 	}
-	return r.url(address, PKCEMethod(m.PKCEMethods))
-}
-
-func (r *AuthorizationRequest) url(address, pkce string) (string, error) {
 	u, err := parseEndpoint(address)
 	if err != nil {
-		return "", &Error{Call: "authorization endpoint", Kind: Misconfigured, Err: err}
+		return "", &Error{Call: name, Kind: Misconfigured, Err: err}
+	}
+	if r.ClientID == "" {
+		r.ClientID = r.Client.ID()
+	}
+	args := r.arguments(PKCEMethod(m.PKCEMethods))
+	if orAdvertised(r.Sign, m.RequireRequestObject) {
+		if args, err = p.signRequest(&r, args, m); err != nil {
+			return "", &Error{Call: name, Kind: Misconfigured, Host: u.Host, Err: err}
+		}
+	}
+	if orAdvertised(r.Push, m.RequirePAR) {
+		pushed, err := p.PushAuthorizationRequest(ctx, PushRequest{Client: r.Client, Auth: r.PushAuth, Form: args, Headers: r.PushHeaders})
+		if err != nil {
+			return "", err
+		}
+		args = url.Values{"client_id": {r.ClientID}, "request_uri": {pushed.RequestURI}}
 	}
 	u.Fragment, u.RawFragment = "", ""
-	conf := oauth2.Config{
-		ClientID: r.ClientID, RedirectURL: r.RedirectURI, Scopes: r.Scopes,
-		Endpoint: oauth2.Endpoint{AuthURL: u.String()},
+	if u.RawQuery != "" {
+		u.RawQuery += "&"
 	}
+	u.RawQuery += args.Encode()
+	return u.String(), nil
+}
+
+// orAdvertised returns what is configured, else what the provider demands.
+func orAdvertised(configured *bool, advertised bool) bool {
+	if configured != nil {
+		return *configured
+	}
+	return advertised
+}
+
+// arguments returns all that the request consists of.
+func (r *AuthorizationRequest) arguments(pkce string) url.Values {
+	conf := oauth2.Config{ClientID: r.ClientID, RedirectURL: r.RedirectURI, Scopes: r.Scopes}
 	var opts []oauth2.AuthCodeOption
-	var repeated url.Values
 	set := func(name, value string) { opts = append(opts, oauth2.SetAuthURLParam(name, value)) }
 	for _, f := range r.Args {
 		set(f.Name, f.Value.Reveal())
@@ -76,9 +113,6 @@ func (r *AuthorizationRequest) url(address, pkce string) (string, error) {
 		if !ReservedArgument(f.Name) {
 			set(f.Name, f.Value.Reveal())
 		}
-	}
-	if len(r.Audience) > 0 && !named(r.ClientArgs, "audience") {
-		repeated = url.Values{"audience": r.Audience}
 	}
 	if r.MaxAge != "" {
 		// A caller may ask for a fresher login by other arguments, not for an older one.
@@ -105,11 +139,12 @@ func (r *AuthorizationRequest) url(address, pkce string) (string, error) {
 	set("state", r.State)
 	set("client_id", r.ClientID)
 	set("redirect_uri", r.RedirectURI)
-	to := conf.AuthCodeURL(r.State, opts...)
-	if len(repeated) > 0 {
-		to += "&" + repeated.Encode()
+	// What the library wrote, it wrote well-formed.
+	args, _ := url.ParseQuery(strings.TrimPrefix(conf.AuthCodeURL(r.State, opts...), "?"))
+	if len(r.Audience) > 0 && !named(r.ClientArgs, "audience") {
+		args["audience"] = append(args["audience"], r.Audience...)
 	}
-	return to, nil
+	return args
 }
 
 func named(fields []Field, name string) bool {

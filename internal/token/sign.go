@@ -21,7 +21,8 @@ import (
 type Signer struct {
 	alg    string
 	kid    string
-	signer jose.Signer
+	key    jose.SigningKey
+	signer jose.Signer // of JWTs
 }
 
 // Algorithm returns the JWS algorithm that the signer uses.
@@ -119,24 +120,47 @@ func defaultAlgorithm(key any) string {
 }
 
 func newSigner(key any, alg, kid string) (*Signer, error) {
-	opts := (&jose.SignerOptions{}).WithType("JWT")
-	if kid != "" {
-		opts = opts.WithHeader("kid", kid)
-	}
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: key}, opts)
-	if err != nil {
+	s := &Signer{alg: alg, kid: kid, key: jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: key}}
+	var err error
+	if s.signer, err = s.typed("JWT", nil); err != nil {
 		return nil, fmt.Errorf("cannot sign with %s: the key does not fit", alg)
 	}
-	return &Signer{alg: alg, kid: kid, signer: s}, nil
+	return s, nil
 }
 
+// typed returns a signer that writes header `typ`, and `jwk` if one is given.
+func (s *Signer) typed(typ jose.ContentType, jwk *jose.JSONWebKey) (jose.Signer, error) {
+	opts := (&jose.SignerOptions{}).WithType(typ)
+	if jwk != nil {
+		opts = opts.WithHeader("jwk", jwk)
+	} else if s.kid != "" {
+		opts = opts.WithHeader("kid", s.kid)
+	}
+	return jose.NewSigner(s.key, opts)
+}
+
+// GoString keeps %#v from printing the key.
+func (s *Signer) GoString() string { return s.String() }
+
 // Sign returns the claims as a signed JWT in compact form.
-func (s *Signer) Sign(c map[string]any) (Opaque, error) {
+func (s *Signer) Sign(c map[string]any) (Opaque, error) { return s.sign(s.signer, c) }
+
+// SignRequest returns the claims as a signed request object (RFC 9101 section
+// 10.8 names its type).
+func (s *Signer) SignRequest(c map[string]any) (Opaque, error) {
+	signer, err := s.typed("oauth-authz-req+jwt", nil)
+	if err != nil {
+		return "", fmt.Errorf("signing with %s failed", s.alg)
+	}
+	return s.sign(signer, c)
+}
+
+func (s *Signer) sign(signer jose.Signer, c map[string]any) (Opaque, error) {
 	payload, err := claims.JSON(c)
 	if err != nil {
 		return "", err
 	}
-	jws, err := s.signer.Sign(payload)
+	jws, err := signer.Sign(payload)
 	if err != nil {
 		return "", fmt.Errorf("signing with %s failed", s.alg)
 	}

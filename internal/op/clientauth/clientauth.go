@@ -63,21 +63,22 @@ type Client struct {
 	certificate bool
 	secretJWT   *token.Signer
 	keyJWT      *token.Signer
+	jwk         []byte
 	own         func(algorithm string) (*token.Signer, error)
 }
 
 // New returns a client. The error says what of its options does not fit.
 func New(o Options) (*Client, error) {
-	c := &Client{id: o.ID, secret: o.Secret, method: o.Method, algorithm: o.Algorithm, certificate: o.Certificate, own: o.Own}
-	symmetric := o.Algorithm == "" || slices.Contains([]string{"HS256", "HS384", "HS512"}, o.Algorithm)
+	c := &Client{id: o.ID, secret: o.Secret, method: o.Method, algorithm: o.Algorithm, certificate: o.Certificate, own: o.Own, jwk: o.JWK}
+	secret := o.Algorithm == "" || slices.Contains(symmetric, o.Algorithm)
 	var err error
-	if o.Secret != "" && symmetric {
+	if o.Secret != "" && secret {
 		c.secretJWT, err = token.NewSecretSigner(o.Secret, o.Algorithm)
 		if err != nil && o.Method == SecretJWT {
 			return nil, fmt.Errorf("client_auth client_secret_jwt: %w", err)
 		}
 	}
-	if o.JWK != nil && (o.Algorithm == "" || !symmetric) {
+	if o.JWK != nil && (o.Algorithm == "" || !secret) {
 		c.keyJWT, err = token.NewKeySigner(o.JWK, o.Algorithm)
 		if err != nil {
 			return nil, fmt.Errorf("client_jwk: %w", err)
@@ -86,8 +87,13 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// ID returns the client_id.
-func (c *Client) ID() string { return c.id }
+// ID returns the client_id, "" for no client.
+func (c *Client) ID() string {
+	if c == nil {
+		return ""
+	}
+	return c.id
+}
 
 // Secret returns the client secret.
 func (c *Client) Secret() token.Opaque { return c.secret }
