@@ -41,6 +41,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		Credential:      path(c.CredentialClaim),
 		Groups:          path(c.AuthenticatedGroupsClaim),
 		Headers:         rp.NewHeaderPolicy(upstreamRules(c), downstreamRules(c)),
+		Consumer:        consumerPolicy(c),
 		HideCredentials: c.HideCredentials,
 		Leeway:          seconds(c.Leeway),
 		Refresh:         c.RefreshTokens,
@@ -61,6 +62,10 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		return nil, err
 	}
 	p.Provider = provider
+	p.Consumers = consumers{env.Entities}
+	if p.Methods.Has(rp.MethodKongOAuth2) {
+		p.KongTokens = kongTokens{env.Entities, env.Now}
+	}
 	digest := identityDigest(c)
 	if p.Methods.Has(rp.MethodSession) {
 		if p.Sessions, err = newSessions(c, env, digest); err != nil {

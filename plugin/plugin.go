@@ -32,6 +32,7 @@ type Environment struct {
 	Tokens        *token.Cache
 	Caches        *Caches
 	Secrets       Secrets
+	Entities      Entities // Kong's own data
 	UsedLogins    *session.Used
 	Revocations   session.Revocations // ids of sessions that were ended before their time
 	MaxHeaderLine int                 // bytes that one request header line may have; 0 for Kong's default
@@ -71,7 +72,7 @@ func (p *Plugin) Start(ctx context.Context, config []byte) server.Instance {
 	p.started.Add(1)
 	cfg, decoded, err := Read(config)
 	i := &instance{
-		id: decoded.Meta.PluginID, volatile: len(decoded.References) > 0,
+		id: decoded.Meta.PluginID, volatile: len(decoded.References) > 0, ws: decoded.Meta.WorkspaceID,
 		log: p.env.Log.With("plugin_id", decoded.Meta.PluginID, "route_id", decoded.Meta.RouteID, "service_id", decoded.Meta.ServiceID),
 	}
 	if err != nil {
@@ -131,6 +132,7 @@ func (p *Plugin) compile(cfg *Config) *compiled {
 type instance struct {
 	id       string
 	volatile bool
+	ws       string // workspace
 	log      *slog.Logger
 	compiled *compiled
 }
@@ -162,6 +164,7 @@ func (i *instance) Access(ctx context.Context, r *rp.Request) *rp.Decision {
 		i.logDenial(ctx, d)
 		return d
 	}
+	r.Workspace = i.ws
 	d := i.compiled.policy.Decide(ctx, r)
 	if d.Err != nil {
 		i.logDenial(ctx, d)

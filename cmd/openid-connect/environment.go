@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"kong-openid-connect/internal/kong/entities"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/session/memory"
@@ -39,6 +40,7 @@ func newEnvironment(o *options, log *slog.Logger) (*plugin.Environment, error) {
 		Providers:     op.NewRegistry(op.Environment{Roots: roots, Now: now, Log: log}),
 		Tokens:        token.NewCache(token.CacheOptions{Bytes: tokenCacheBytes, MaxAge: tokenCacheAge, Now: now}),
 		Caches:        plugin.NewCaches(now),
+		Entities:      entities.NewCache(entities.None{}, 5*time.Second, now),
 		Secrets:       &processSecrets{log: log},
 		UsedLogins:    session.NewUsed(now),
 		Revocations:   memory.New(maxRevocations, now),

@@ -101,7 +101,7 @@ func (kongOAuth2Method) find(ctx context.Context, x *Exchange) (*Credential, err
 }
 
 func (kongOAuth2Method) authenticate(ctx context.Context, x *Exchange, c *Credential) (*Identity, error) {
-	t, err := x.Policy.KongTokens.KongToken(ctx, c.Token)
+	t, err := x.Policy.KongTokens.KongToken(ctx, x.Request, c.Token)
 	if err != nil {
 		return nil, &Error{Kind: Unavailable, Description: "Kong's OAuth2 tokens could not be read", Reason: "kong_oauth2", Err: err}
 	}
@@ -134,5 +134,5 @@ type KongToken struct {
 // KongTokens looks tokens of Kong's OAuth2 plugin up.
 type KongTokens interface {
 	// KongToken returns a token; nil when Kong knows none of this value.
-	KongToken(ctx context.Context, value token.Opaque) (*KongToken, error)
+	KongToken(ctx context.Context, r *Request, value token.Opaque) (*KongToken, error)
 }
