@@ -41,6 +41,11 @@ var layers = map[string][]string{
 	"internal/kong/pdkio":  {"internal/kong/wire", "internal/rp"},
 	"internal/kong/server": {"internal/kong/pdkio", "internal/kong/wire", "internal/rp"},
 	"internal/store":       {},
+	"internal/redisconn":   {},
+
+	"internal/session/redis":     {"internal/session", "internal/redisconn", "internal/store"},
+	"internal/session/memcached": {"internal/session"},
+	"internal/clustercache":      {"internal/redisconn"},
 	"internal/sandbox":     {"internal/sandbox"},
 }
 
