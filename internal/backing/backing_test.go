@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -385,4 +386,22 @@ func secrets(b []byte) []string {
 	j, _ := json.Marshal(b)         // base64
 	s, _ := json.Marshal(string(b)) // text
 	return []string{string(b), strings.Trim(string(j), `"=`), strings.Trim(string(s), `"`), fmt.Sprintf("%x", b), fmt.Sprint(b)}
+}
+
+// logBuffer is a log that several goroutines write and a test reads.
+type logBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

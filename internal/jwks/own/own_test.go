@@ -334,6 +334,8 @@ func TestRunTriesAgain(t *testing.T) {
 		}
 		sh.fail(nil)
 		time.Sleep(5 * time.Second)
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
 		if sh.added != 2 {
 			t.Errorf("%d keys were made", sh.added)
 		}
