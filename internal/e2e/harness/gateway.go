@@ -1,0 +1,218 @@
+package harness
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"kong-openid-connect/internal/sandbox/gateway"
+)
+
+// TrustedPeer is the one address whose forwarding headers the gateway trusts.
+const TrustedPeer = "127.0.0.2"
+
+// Options describe a gateway.
+type Options struct {
+	Dir     string // for files of this run
+	Plugin  string // the built plugin server
+	Config  string // path of a declarative configuration
+	Workers int
+	Await   string // path that answers 401 once the plugin works
+}
+
+// Gateway is a running gateway with the plugin.
+type Gateway struct {
+	Proxy, Admin string        // http://host:port
+	Log          func() string // the gateway's error log
+	Reload       func() error
+	Stop         func()
+}
+
+// RealKong reports whether the tests run on a real Kong (E2E_TARGET=kong).
+func RealKong() bool { return os.Getenv("E2E_TARGET") == "kong" }
+
+// Build builds the plugin server into dir and returns its path.
+func Build(dir string) (string, error) {
+	binary := filepath.Join(dir, "openid-connect")
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "kong-openid-connect/cmd/openid-connect")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the plugin server: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// Start starts the gateway and waits until the plugin answers.
+func Start(o Options) (*Gateway, error) {
+	start := sandbox
+	if RealKong() {
+		start = kong
+	}
+	g, err := start(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.await(o.Await); err != nil {
+		g.Stop()
+		return nil, err
+	}
+	return g, nil
+}
+
+func sandbox(o Options) (*Gateway, error) {
+	var log buffer
+	g, err := gateway.Start(gateway.Options{
+		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, log.String())
+	}
+	return &Gateway{
+		Proxy: "http://" + g.ProxyAddr(), Admin: "http://" + g.AdminAddr(), Log: log.String, Reload: g.Reload,
+		Stop: func() { g.Close() },
+	}, nil
+}
+
+// kong runs the program of KONG_BIN, or kong on PATH, without a database.
+func kong(o Options) (*Gateway, error) {
+	program := os.Getenv("KONG_BIN")
+	if program == "" {
+		program = "kong"
+	}
+	ports, err := FreePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	// The socket's path must fit into 107 bytes.
+	prefix, err := os.MkdirTemp("", "kong")
+	if err != nil {
+		return nil, err
+	}
+	proxy, admin := "127.0.0.1:"+strconv.Itoa(ports[0]), "127.0.0.1:"+strconv.Itoa(ports[1])
+	conf := map[string]string{
+		"prefix": prefix, "database": "off", "declarative_config": o.Config, "proxy_listen": proxy, "admin_listen": admin, "admin_gui_listen": "off", "status_listen": "off",
+		"anonymous_reports": "off", "nginx_worker_processes": strconv.Itoa(o.Workers), "plugins": "bundled,openid-connect", "log_level": "info",
+		"pluginserver_names":                    "openid-connect",
+		"pluginserver_openid_connect_socket":    prefix + "/openid-connect.socket",
+		"pluginserver_openid_connect_start_cmd": o.Plugin + " -kong-prefix " + prefix + " -log-level debug",
+		"pluginserver_openid_connect_query_cmd": o.Plugin + " -dump -kong-prefix " + prefix,
+		"trusted_ips":                           TrustedPeer,
+		"real_ip_header":                        "X-Forwarded-For",
+	}
+	if os.Getuid() == 0 {
+		conf["nginx_user"] = "root root"
+	}
+	var b strings.Builder
+	for k, v := range conf {
+		fmt.Fprintf(&b, "%s = %s\n", k, v)
+	}
+	file := filepath.Join(o.Dir, "kong.conf")
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		return nil, err
+	}
+	run := func(args ...string) error {
+		// To a file: Kong's processes keep the descriptor, and a pipe would wait for them.
+		file, err := os.CreateTemp(o.Dir, "kong-out")
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		cmd := exec.Command(program, args...)
+		cmd.Stdout, cmd.Stderr = file, file
+		if err := cmd.Run(); err != nil {
+			out, _ := os.ReadFile(file.Name())
+			log, _ := os.ReadFile(prefix + "/logs/error.log")
+			return fmt.Errorf("kong %s: %w\n%s\n%s", args[0], err, out, Tail(string(log)))
+		}
+		return nil
+	}
+	if err := run("start", "-c", file, "-p", prefix); err != nil {
+		return nil, err
+	}
+	return &Gateway{
+		Proxy: "http://" + proxy, Admin: "http://" + admin,
+		Log: func() string {
+			log, _ := os.ReadFile(prefix + "/logs/error.log")
+			return string(log)
+		},
+		Reload: func() error { return run("reload", "-c", file, "-p", prefix) },
+		Stop: func() {
+			run("stop", "-p", prefix)
+			if os.Getenv("E2E_KEEP") == "" {
+				os.RemoveAll(prefix)
+			} else {
+				fmt.Println("kept", prefix)
+			}
+		},
+	}, nil
+}
+
+// await waits until the plugin answers on a path.
+func (g *Gateway) await(path string) error {
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		resp, err := http.Get(g.Proxy + path)
+		if err == nil {
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode == 401 {
+				return nil
+			}
+			err = errors.New(resp.Status)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the gateway does not answer: %w\n%s", err, Tail(g.Log()))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// Tail returns the last part of a log.
+func Tail(s string) string {
+	const most = 8 << 10
+	if len(s) > most {
+		s = "... " + s[len(s)-most:]
+	}
+	return s
+}
+
+// FreePorts returns loopback ports that nobody listens on at this moment.
+func FreePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// buffer collects a log that other goroutines write.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *buffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *buffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
