@@ -5,10 +5,13 @@
 // them on one key, so that the same code runs on all of these, and retries what
 // a restart or a failover interrupts.
 //
-// Redis 5 or later is expected. An ACL user needs `~<prefix>*` and
-// `+get +set +del +getrange +eval +evalsha +ping +select` with what the scripts
-// call, in a cluster also `+cluster|slots`; commands are refused with NOPERM otherwise.
+// Redis 5 or later is expected. What an ACL user needs beside the keys of the
+// prefix is in Permissions.
 //
 // It is the only package that imports go-redis. Imported by session/redis,
 // clustercache and the wiring; imports nothing of this module.
 package redisconn
+
+// Permissions are the rules that an ACL user needs: the commands of this
+// package, and those that the scripts of its users call.
+const Permissions = "+ping +select +get +set +getrange +del +eval +evalsha +time +pttl +pexpireat +zadd +zrem +zrange +zrangebyscore +zremrangebyscore +zremrangebyrank +role +cluster|slots +readonly"
