@@ -60,6 +60,13 @@ func Main(m *testing.M, s **Server) int {
 	return m.Run()
 }
 
+// New starts a server beside other ones that a test's set-up runs; Close ends
+// it. The error says what to install where there are no binaries.
+func New() (*Server, error) { return start() }
+
+// Close ends the server and removes its data.
+func (s *Server) Close() { s.remove() }
+
 // Need skips a test where there is no server and none is required.
 func Need(t testing.TB, s *Server) *Server {
 	t.Helper()
