@@ -30,6 +30,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 			IntrospectionArgs: c.IntrospectionPostArgsClient, IntrospectionArgsFromHeaders: c.IntrospectionPostArgsClientHeaders, IntrospectionHeaders: c.IntrospectionHeadersClient,
 			UserInfoArgs: c.UserinfoQueryArgsClient, UserInfoHeaders: c.UserinfoHeadersClient,
 		},
+		LegacyExchange:  c.TokenExchangeEndpoint != "",
 		IntrospectJWT:   c.IntrospectJWTTokens,
 		SearchUserInfo:  c.SearchUserInfo || c.UpstreamUserInfoHeader != "" || c.UpstreamUserInfoJWTHeader != "" || c.DownstreamUserInfoHeader != "" || c.DownstreamUserInfoJWTHeader != "",
 		UserInfoClaims:  c.SearchUserInfo,
@@ -187,11 +188,17 @@ func places(ps []Place) rp.Places {
 }
 
 func codePolicy(c *Config) rp.CodePolicy {
+	mode, jarm := strings.CutSuffix(string(c.ResponseMode), ".jwt")
+	if mode == "jwt" { // for a code the same as query.jwt (JARM 2.3.4)
+		mode, jarm = string(ResponseModeQuery), true
+	}
 	return rp.CodePolicy{
-		ResponseMode:  rp.ResponseMode(c.ResponseMode),
+		ResponseMode:  rp.ResponseMode(mode),
+		JARM:          jarm,
 		PreserveQuery: c.PreserveQueryArgs,
 		VerifyNonce:   c.VerifyNonce,
 		OpenID:        slices.Contains(strings.Fields(strings.Join(c.Scopes, " ")), "openid"),
+		Hybrid:        slices.Contains(strings.Fields(strings.Join(c.ResponseType, " ")), "id_token"),
 		ClientArgs:    c.AuthorizationQueryArgsClient,
 	}
 }

@@ -23,13 +23,15 @@ import (
 // relyingProvider is the provider as one configuration sees it: it adapts op
 // and token to the core.
 type relyingProvider struct {
-	provider *op.Provider
-	clients  []*clientauth.Client
-	auth     clientauth.Method // token_endpoint_auth_method
-	keys     token.Keys
-	cache    *token.Cache
-	now      func() time.Time
-	scope    [sha256.Size]byte // of cached verifications
+	provider   *op.Provider
+	clients    []*clientauth.Client
+	decrypters []*token.Decrypter // by client
+	exchange   exchangePolicy
+	auth       clientauth.Method // token_endpoint_auth_method
+	keys       token.Keys
+	cache      *token.Cache
+	now        func() time.Time
+	scope      [sha256.Size]byte // of cached verifications
 
 	allowed      []string // issuers_allowed
 	leeway       time.Duration
@@ -67,11 +69,7 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 		Parameters:          op.Parameters{ResponseType: strings.Join(c.ResponseType, " "), ResponseMode: string(c.ResponseMode), Scopes: c.Scopes, AuthMethods: authMethods(c)},
 		RediscoveryLifetime: seconds(c.RediscoveryLifetime),
 		CacheTTL:            seconds(c.CacheTTL),
-		HTTP: op.HTTP{
-			Timeout: time.Duration(c.Timeout * float64(time.Millisecond)), InsecureSkipVerify: !c.SSLVerify, DisableKeepAlive: !c.Keepalive,
-			HTTPProxy: string(c.HTTPProxy), HTTPProxyAuthorization: token.Opaque(c.HTTPProxyAuthorization.Reveal()),
-			HTTPSProxy: string(c.HTTPSProxy), HTTPSProxyAuthorization: token.Opaque(c.HTTPSProxyAuthorization.Reveal()), NoProxy: c.NoProxy,
-		},
+		HTTP:                httpOf(c, env),
 	})
 	if err != nil {
 		return nil, err
@@ -84,9 +82,14 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 		request: op.AuthorizationRequest{
 			ResponseType: strings.Join(c.ResponseType, " "), ResponseMode: string(c.ResponseMode), Scopes: nonEmpty(c.Scopes), Audience: c.Audience,
 			Args: textFields(c.AuthorizationQueryArgsNames, c.AuthorizationQueryArgsValues),
+			Sign: c.RequireSignedRequestObject, Push: c.RequirePushedAuthorizationRequests,
+			PushAuth: clientauth.Method(c.PushedAuthorizationRequestEndpointAuthMethod),
 		},
 	}
 	p.calls = newCalls(c, env)
+	if p.exchange, err = newExchangePolicy(c, env); err != nil {
+		return nil, err
+	}
 	p.tokenEndpoint, p.firstAuth = string(c.TokenEndpoint), clientauth.Method(at(c.ClientAuth, 0))
 	for _, g := range c.IgnoreSignature {
 		p.skip |= rp.NewMethodSet(rp.Method(g))
@@ -102,8 +105,22 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 			return nil, fmt.Errorf("client %d: %w", i+1, err)
 		}
 		p.clients = append(p.clients, cl)
+		d, err := decrypter(c, i)
+		if err != nil {
+			return nil, fmt.Errorf("client %d: %w", i+1, err)
+		}
+		p.decrypters = append(p.decrypters, d)
 	}
 	return p, nil
+}
+
+func httpOf(c *Config, env *Environment) op.HTTP {
+	return op.HTTP{
+		Timeout: time.Duration(c.Timeout * float64(time.Millisecond)), InsecureSkipVerify: !c.SSLVerify, DisableKeepAlive: !c.Keepalive,
+		HTTPProxy: string(c.HTTPProxy), HTTPProxyAuthorization: token.Opaque(c.HTTPProxyAuthorization.Reveal()),
+		HTTPSProxy: string(c.HTTPSProxy), HTTPSProxyAuthorization: token.Opaque(c.HTTPSProxyAuthorization.Reveal()), NoProxy: c.NoProxy,
+		Certificate: clientCertificate(c, env),
+	}
 }
 
 func authMethods(c *Config) []string {
@@ -209,6 +226,7 @@ func (p *relyingProvider) AuthorizationURL(ctx context.Context, r rp.Authorizati
 		return "", &rp.Error{Description: "the authorization code flow needs client_id", Reason: "no_client"}
 	}
 	full := p.request
+	full.Client = cl
 	full.ClientID, full.RedirectURI, full.State, full.Nonce, full.Verifier = cl.ID(), r.RedirectURI, r.State, r.Nonce, r.Verifier
 	for _, f := range r.Extra {
 		full.ClientArgs = append(full.ClientArgs, op.Field{Name: f.Name, Value: token.Opaque(f.Value)})
@@ -250,6 +268,9 @@ func (p *relyingProvider) verifier(client int, m rp.Method) *token.Verifier {
 	v := &token.Verifier{Keys: p.keys, SkipSignature: p.skipAll || p.skip.Has(m)}
 	if cl := p.client(client); p.hmac && cl != nil {
 		v.HMACSecret = cl.Secret()
+	}
+	if client >= 0 && client < len(p.decrypters) {
+		v.Decrypter = p.decrypters[client]
 	}
 	return v
 }
@@ -324,7 +345,7 @@ func (p *relyingProvider) VerifyIDToken(ctx context.Context, raw token.Opaque, w
 	}
 	rules := &token.IDRules{
 		Issuers: issuers, Leeway: p.leeway, VerifyClaims: p.verifyClaims, Domains: p.domains, AccessToken: want.AccessToken, Code: want.Code,
-		VerifyNonce: want.Nonce != "", Nonce: token.Opaque(want.Nonce), SkipExpiry: want.Method == rp.MethodSession,
+		VerifyNonce: want.Nonce != "", Nonce: token.Opaque(want.Nonce), SkipExpiry: want.Method == rp.MethodSession, RequireCodeHash: want.FrontChannel,
 	}
 	if cl := p.client(want.Client); cl != nil {
 		rules.ClientID = cl.ID()

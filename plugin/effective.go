@@ -27,28 +27,8 @@ type pending struct {
 // notYet lists what has no effect in this version. Features take their lines
 // out when they land; in the end it is empty.
 var notYet = []pending{
-	// Clients.
-	{path: "client_auth", values: "tls_client_auth self_signed_tls_client_auth", refuse: true},
-	{path: "mtls_token_endpoint"},
-	{path: "mtls_introspection_endpoint"},
-	{path: "mtls_revocation_endpoint"},
-	{path: "tls_client_auth_cert_id"},
-	{path: "tls_client_auth_ssl_verify", inert: "true"},
-	{path: "token_endpoint_auth_method", values: "tls_client_auth self_signed_tls_client_auth", refuse: true},
-
 	// Introspection and userinfo.
 	{path: "resolve_distributed_claims"},
-
-	// Token endpoint.
-	{path: "token_exchange", refuse: true},
-	{path: "token_exchange_endpoint", refuse: true},
-
-	// Authorization request.
-	{path: "pushed_authorization_request_endpoint"},
-	{path: "pushed_authorization_request_endpoint_auth_method"},
-	{path: "require_pushed_authorization_requests", refuse: true, inert: "false"},
-	{path: "require_signed_request_object", refuse: true, inert: "false"},
-	{path: "response_mode", values: "query.jwt form_post.jwt fragment.jwt jwt", refuse: true},
 
 	// Verification and proof of possession.
 	{path: "proof_of_possession_dpop", refuse: true},
@@ -81,7 +61,6 @@ var notYet = []pending{
 	{path: "session_store_metadata"},
 
 	// Caches.
-	{path: "cache_token_exchange"},
 	{path: "cluster_cache_items"},
 	{path: "cluster_cache_redis"},
 	{path: "cluster_cache_strategy"},

@@ -160,7 +160,7 @@ func (i *instance) Needs() rp.Needs {
 // Access implements server.Instance.
 func (i *instance) Access(ctx context.Context, r *rp.Request) *rp.Decision {
 	if i.compiled.policy == nil {
-		d := rp.Unusable(i.compiled.err)
+		d := rp.Unusable(r, i.compiled.err)
 		i.logDenial(ctx, d)
 		return d
 	}

@@ -40,7 +40,7 @@ func checkAuthorization(c *Config, r *report) {
 		r.err("response_type", "write code", "has no code, and without one there is nothing to exchange for tokens")
 	}
 	if c.ResponseMode == ResponseModeFragment || c.ResponseMode == ResponseModeFragmentJWT {
-		r.warn("response_mode", "write query or form_post", "is a fragment, which browsers do not send, so no login can finish")
+		r.err("response_mode", "write query or form_post", "is a fragment, which browsers do not send, so no login can finish")
 	}
 	if !c.allMethods() && !c.uses(MethodSession) {
 		r.warn("auth_methods", "add session", "has authorization_code without session, so every request starts a login")

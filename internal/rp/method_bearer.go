@@ -3,6 +3,7 @@ package rp
 import (
 	"context"
 	"crypto/subtle"
+	"time"
 
 	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/token"
@@ -28,7 +29,15 @@ func (bearerMethod) find(ctx context.Context, x *Exchange) (*Credential, error) 
 
 func (bearerMethod) authenticate(ctx context.Context, x *Exchange, c *Credential) (*Identity, error) {
 	p := x.Policy
-	at, err := p.Provider.VerifyAccessToken(ctx, x.Client, c.Token, MethodBearer)
+	raw, expiry := c.Token, time.Time{}
+	exchanged, err := p.Provider.Exchange(ctx, x.Client, raw)
+	if err != nil {
+		return nil, err
+	}
+	if exchanged != nil {
+		raw, expiry = exchanged.AccessToken, exchanged.Expiry
+	}
+	at, err := p.Provider.VerifyAccessToken(ctx, x.Client, raw, MethodBearer)
 	if err != nil {
 		if !token.LooksJWS(c.Token.Reveal()) {
 			return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the bearer token is not a JWT", Reason: "opaque_token", Err: err}
@@ -38,12 +47,15 @@ func (bearerMethod) authenticate(ctx context.Context, x *Exchange, c *Credential
 	if err := x.sessionCookieFits(at); err != nil {
 		return nil, err
 	}
-	id := &Identity{Client: x.Client, AccessToken: c.Token, TokenType: "Bearer", Access: at, Expiry: at.Expiry}
+	id := &Identity{Client: x.Client, AccessToken: raw, TokenType: "Bearer", Access: at, Expiry: at.Expiry}
+	if id.Expiry.IsZero() {
+		id.Expiry = expiry
+	}
 	if err := x.accompanyingIDToken(ctx, id); err != nil {
 		return nil, err
 	}
 	if p.IntrospectJWT {
-		in, err := p.Provider.Introspect(ctx, x.Client, c.Token, x.forwardIntrospection(ctx))
+		in, err := p.Provider.Introspect(ctx, x.Client, raw, x.forwardIntrospection(ctx))
 		if err != nil {
 			return nil, asError(err)
 		}

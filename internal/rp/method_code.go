@@ -19,6 +19,7 @@ func (authorizationCodeMethod) name() Method { return MethodAuthorizationCode }
 // callback is an authorization response.
 type callback struct {
 	code, state, issuer string
+	idToken             token.Opaque // of the hybrid flow
 	errorCode           string
 	description         string
 	repeated            bool // an argument occurred twice (RFC 6749 3.1)
@@ -113,11 +114,19 @@ func (x *Exchange) findCallback(ctx context.Context) (*callback, error) {
 		}
 		args = q
 	}
+	if x.Policy.Code.JARM {
+		// Nothing outside the signed response counts.
+		var err error
+		if args, err = x.signedResponse(ctx, args); args == nil || err != nil {
+			return nil, err
+		}
+	}
 	if len(args["state"]) == 0 || len(args["code"]) == 0 && len(args["error"]) == 0 {
 		return nil, nil
 	}
 	cb := &callback{code: args.Get("code"), state: args.Get("state"), issuer: args.Get("iss"), errorCode: args.Get("error"), description: args.Get("error_description")}
-	for _, n := range []string{"code", "state", "iss", "error"} {
+	cb.idToken = token.Opaque(args.Get("id_token"))
+	for _, n := range []string{"code", "state", "iss", "error", "id_token"} {
 		cb.repeated = cb.repeated || len(args[n]) > 1
 	}
 	if err := x.Request.Need(ctx, x.Policy.bindings()); err != nil {
@@ -128,6 +137,31 @@ func (x *Exchange) findCallback(ctx context.Context) (*callback, error) {
 		return nil, asError(err)
 	}
 	return cb, nil
+}
+
+// signedResponse returns the members of the one `response` argument; nil where
+// there is none that verifies for any of the clients. Which of them began the
+// login is known only by what is inside.
+func (x *Exchange) signedResponse(ctx context.Context, args url.Values) (url.Values, error) {
+	if len(args["response"]) != 1 {
+		return nil, nil
+	}
+	raw := token.Opaque(args.Get("response"))
+	if !token.LooksJWS(raw.Reveal()) && !token.IsJWE(raw.Reveal()) {
+		return nil, nil
+	}
+	var refusal error
+	for i := range max(len(x.Policy.Clients), 1) {
+		inner, err := x.Policy.Provider.AuthorizationResponse(ctx, i, raw)
+		if err == nil {
+			return inner, nil
+		}
+		if !refused(err) {
+			return nil, err
+		}
+		refusal = err
+	}
+	return nil, &Error{Kind: Unauthorized, Description: "the signed authorization response is not acceptable", Reason: "callback_jarm", Final: true, Err: refusal}
 }
 
 func (p *Policy) bindings() Needs {
@@ -238,6 +272,16 @@ func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, er
 	}
 	if cb.code == "" {
 		return nil, deny("callback_code", "the authorization response has no code")
+	}
+	if p.Code.Hybrid {
+		// Verified before the code is used: it binds the code to this login (Core 3.3.2.9).
+		want := IDTokenExpectation{Client: l.Client, Nonce: l.Nonce, Code: token.Opaque(cb.code), FrontChannel: true, Method: MethodAuthorizationCode}
+		if cb.idToken == "" {
+			return nil, deny("callback_id_token", "the authorization response has no ID token, though response_type asks for one")
+		}
+		if _, err := p.Provider.VerifyIDToken(ctx, cb.idToken, want); err != nil {
+			return nil, err
+		}
 	}
 	tr, err := p.Provider.RedeemCode(ctx, l.Client, token.Opaque(cb.code), l.RedirectURI, l.Verifier)
 	if err != nil {

@@ -24,6 +24,7 @@ type Policy struct {
 	Basic           BasicPolicy
 	RefreshToken    RefreshPolicy
 	Forward         ForwardPolicy
+	LegacyExchange  bool // token_exchange_endpoint is set
 	IntrospectJWT   bool // introspect_jwt_tokens
 	SearchUserInfo  bool // search_user_info, or a header that needs it
 	UserInfoClaims  bool // search_user_info: it is a claim source
@@ -114,9 +115,11 @@ const (
 // CodePolicy governs the authorization code flow (behaviour.md 6.9).
 type CodePolicy struct {
 	ResponseMode  ResponseMode
+	JARM          bool // the response is a JWT, in the place of ResponseMode
 	PreserveQuery bool
 	VerifyNonce   bool
 	OpenID        bool     // scope openid is asked for, so that an ID token must come
+	Hybrid        bool     // response_type asks for an ID token beside the code
 	ClientArgs    []string // names copied from the client's request onto the authorization request
 }
 

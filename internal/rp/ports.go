@@ -3,6 +3,7 @@ package rp
 import (
 	"context"
 	"errors"
+	"net/url"
 	"time"
 
 	"kong-openid-connect/internal/claims"
@@ -83,11 +84,12 @@ type AuthorizationRequest struct {
 
 // IDTokenExpectation is what an ID token must fit besides the configuration.
 type IDTokenExpectation struct {
-	Client      int
-	Nonce       string // "" when none was sent or verify_nonce is off
-	AccessToken token.Opaque
-	Code        token.Opaque
-	Method      Method // for ignore_signature
+	Client       int
+	Nonce        string // "" when none was sent or verify_nonce is off
+	AccessToken  token.Opaque
+	Code         token.Opaque
+	FrontChannel bool   // it came with the code, so that it must vouch for it (Core 3.3.2.10)
+	Method       Method // for ignore_signature
 }
 
 // Provider is the OpenID Provider of a policy. Errors are *Error: Unauthorized
@@ -106,6 +108,14 @@ type Provider interface {
 	Grant(ctx context.Context, g Grant) (tr *TokenResponse, hit bool, err error)
 	// ForgetGrant drops the kept answer to a grant.
 	ForgetGrant(ctx context.Context, g Grant)
+	// Exchange trades a bearer token for one of the provider's own where the
+	// configuration says so (RFC 8693); nil where the token is to be used as it is.
+	Exchange(ctx context.Context, client int, raw token.Opaque) (*TokenResponse, error)
+	// LegacyExchange trades the token that goes to the service (token_exchange_endpoint).
+	LegacyExchange(ctx context.Context, raw token.Opaque, expiry time.Time) (token.Opaque, error)
+	// AuthorizationResponse verifies the response of a JARM mode for a client and
+	// returns its members.
+	AuthorizationResponse(ctx context.Context, client int, raw token.Opaque) (url.Values, error)
 	// Introspect asks whether a token is good. An inactive one is Unauthorized.
 	// Errors may be ErrNoEndpoint.
 	Introspect(ctx context.Context, client int, raw token.Opaque, f Forward) (*Introspection, error)

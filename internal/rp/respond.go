@@ -3,12 +3,9 @@ package rp
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/url"
 	"strings"
 )
-
-const contentJSON = "application/json; charset=utf-8"
 
 // redirect answers with 302.
 func (x *Exchange) redirect(to string, cookies []string, reason Reason) *Decision {
@@ -18,132 +15,6 @@ func (x *Exchange) redirect(to string, cookies []string, reason Reason) *Decisio
 		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
 	}
 	return d
-}
-
-// deny is the one place that turns an error into a decision (behaviour.md 15).
-func (x *Exchange) deny(ctx context.Context, err error) *Decision {
-	var e *Error
-	if !errors.As(err, &e) {
-		e = &Error{Description: "unexpected error", Reason: "internal", Err: err}
-	}
-	p := x.Policy
-	status, message, redirect := x.denial(e)
-	cookies := append(x.cookies, x.destroyDenied(ctx, e)...)
-	d := &Decision{Reason: e.Reason, Err: err}
-	if redirect != "" {
-		r := x.redirect(redirect, cookies, e.Reason)
-		r.Err = err
-		return r
-	}
-	body := map[string]string{"message": message}
-	if p.Errors.Display && e.Description != "" {
-		body["error"] = e.Description
-	}
-	text, _ := json.Marshal(body)
-	d.Respond = &Response{Status: status, Body: text}
-	d.Downstream.Set = []Field{{"Content-Type", contentJSON}, {"Cache-Control", "no-store"}}
-	if c := x.challenge(e, status); c != "" {
-		d.Downstream.Set = append(d.Downstream.Set, Field{"WWW-Authenticate", c})
-	}
-	if e.Kind == Unavailable {
-		d.Downstream.Set = append(d.Downstream.Set, Field{"Retry-After", "5"})
-	}
-	for _, c := range cookies {
-		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
-	}
-	return d
-}
-
-func (x *Exchange) denial(e *Error) (status int, message, redirect string) {
-	p := x.Policy
-	c := p.client(x.Client)
-	switch e.Kind {
-	case Unauthorized:
-		status, message, redirect = 401, p.Errors.UnauthorizedMessage, c.UnauthorizedURI
-		if message == "" {
-			message = "Unauthorized"
-		}
-	case Forbidden:
-		status, message, redirect = 403, p.Errors.ForbiddenMessage, c.ForbiddenURI
-		if message == "" {
-			message = "Forbidden"
-		}
-	case Unavailable:
-		status, message = 503, "Service unavailable"
-	case Invalid:
-		status, message = 400, "Bad request"
-	default:
-		status, message, redirect = 500, "An unexpected error occurred", c.UnexpectedURI
-	}
-	if e.Status != 0 {
-		status = e.Status
-	}
-	return status, message, redirect
-}
-
-// destroyDenied ends the session that a denied request presented, where the
-// configuration says so.
-func (x *Exchange) destroyDenied(ctx context.Context, e *Error) []string {
-	p := x.Policy
-	if x.presented == nil || e.Kind == Unauthorized && !p.Errors.DestroyUnauthorized || e.Kind == Forbidden && !p.Errors.DestroyForbidden ||
-		e.Kind != Unauthorized && e.Kind != Forbidden {
-		return nil
-	}
-	b, err := x.writer(ctx)
-	if err != nil {
-		b = x.browser()
-	}
-	cookies, err := p.Sessions.Destroy(ctx, b, x.presented)
-	if err != nil {
-		p.warn(ctx, "the session of a denied request could not be ended", "error", err)
-	}
-	return cookies
-}
-
-// challenge is the WWW-Authenticate value (RFC 6750 3, behaviour.md 15.3).
-func (x *Exchange) challenge(e *Error, status int) string {
-	p := x.Policy
-	if status != 401 && (status != 403 || e.Code == "" || !p.Errors.ExposeCode) {
-		return ""
-	}
-	realm := p.Realm
-	if realm == "" {
-		realm = "kong"
-	}
-	var b strings.Builder
-	b.WriteString(`Bearer realm=`)
-	b.WriteString(quoted(realm))
-	if e.Code != "" && p.Errors.ExposeCode {
-		b.WriteString(`, error=`)
-		b.WriteString(quoted(e.Code))
-		if e.Code == "insufficient_scope" && p.Claims.Scope != "" {
-			b.WriteString(`, scope=`)
-			b.WriteString(quoted(p.Claims.Scope))
-		}
-		if p.Errors.Display && e.Description != "" {
-			b.WriteString(`, error_description=`)
-			b.WriteString(quoted(e.Description))
-		}
-	}
-	return b.String()
-}
-
-// quoted writes a quoted-string of RFC 9110 5.6.4 out of printable ASCII.
-func quoted(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, c := range []byte(s) {
-		switch {
-		case c == '"' || c == '\\':
-			b.WriteByte('\'')
-		case c < ' ' || c > '~':
-			b.WriteByte('?')
-		default:
-			b.WriteByte(c)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }
 
 // loginAction carries out login_action for a request that has logged in
@@ -255,11 +126,4 @@ func (p *Policy) withTokens(to string, id *Identity) string {
 		to += "#" + fragment
 	}
 	return to
-}
-
-// Unusable is the decision of a configuration that did not compile: 500,
-// whatever the request.
-func Unusable(err error) *Decision {
-	x := &Exchange{Policy: &Policy{}}
-	return x.deny(context.Background(), &Error{Description: "the plugin's configuration cannot be used", Reason: "configuration", Err: err})
 }

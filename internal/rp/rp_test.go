@@ -68,6 +68,10 @@ func (f *fakeProvider) VerifyAccessToken(_ context.Context, _ int, raw token.Opa
 	return &token.Token{Raw: raw, Claims: c}, nil
 }
 
+func (f *fakeProvider) Exchange(context.Context, int, token.Opaque) (*TokenResponse, error) {
+	return nil, nil
+}
+
 const jws = "eyJhbGciOiJub25lIn0.e30.c2ln"
 
 func bearerPolicy(c claims.Object) *Policy {
