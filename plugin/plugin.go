@@ -32,7 +32,8 @@ type Environment struct {
 	Tokens        *token.Cache
 	Caches        *Caches
 	Secrets       Secrets
-	Entities      Entities // Kong's own data
+	OwnSigner     func(algorithm string) (*token.Signer, error) // signs with the plugin's own published keys
+	Entities      Entities                                      // Kong's own data
 	UsedLogins    *session.Used
 	Revocations   session.Revocations // ids of sessions that were ended before their time
 	MaxHeaderLine int                 // bytes that one request header line may have; 0 for Kong's default
