@@ -23,6 +23,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"kong-openid-connect/internal/testservers"
 )
 
 // TestPresign holds the signature against the example that AWS documents for a
@@ -421,5 +423,46 @@ func TestCloudErrorReachesTheCaller(t *testing.T) {
 	var e *Error
 	if !errors.As(err, &e) || !strings.Contains(err.Error(), "login by the cloud: Entra's token endpoint answered 400 (invalid_client)") || strings.Contains(err.Error(), cloudSecret) {
 		t.Errorf("error = %v", err)
+	}
+}
+
+// TestTokenLogsIn: a real Redis takes the token as the password of the user,
+// and connections that are made after its renewal use the new one.
+func TestTokenLogsIn(t *testing.T) {
+	s := testservers.StartRedis(t, testservers.RedisOptions{TLS: true, ACL: []string{"user default on nopass ~* +@all", "user object-id on >placeholder ~* +@all"}})
+	c := newClock()
+	n := 0
+	token := func() string { return jwtWith(fmt.Sprintf(`{"oid":"object-id","n":%d}`, n)) }
+	f := newCloud(t, func(*http.Request, url.Values) (int, string) {
+		n++
+		return 200, fmt.Sprintf(`{"access_token":%q,"expires_in":3600}`, token())
+	})
+	c2, err := New(Options{Address: Address{s.Host, s.Port}, TLS: true, Roots: s.Roots, Now: c.now, HTTP: &http.Client{Transport: f},
+		Cloud: Cloud{Provider: Azure, AzureClientID: "c", AzureClientSecret: cloudSecret, AzureTenantID: "t"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c2.Close()
+	var e *Error
+	if err := c2.Check(t.Context()); !errors.As(err, &e) || e.Code != "WRONGPASS" || strings.Contains(err.Error(), token()) {
+		t.Fatalf("a token that Redis does not take: %v", err)
+	}
+	for range 2 {
+		s.MustDo("ACL", "SETUSER", "object-id", "resetpass", ">"+token())
+		if err := c2.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.at = c.at.Add(time.Hour)
+		n++ // what the next request will bring
+		next := token()
+		n--
+		s.MustDo("ACL", "SETUSER", "object-id", "resetpass", ">"+next)
+		s.MustDo("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+		if err := c2.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 3 {
+		t.Errorf("asked for %d tokens", n)
 	}
 }
