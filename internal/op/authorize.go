@@ -34,6 +34,9 @@ type AuthorizationRequest struct {
 	// choice to the client and the metadata. PushHeaders go with the push.
 	PushAuth    clientauth.Method
 	PushHeaders []Field
+	// DPoP binds the code to the key that is to redeem it (RFC 9449 section 10);
+	// nil for no binding.
+	DPoP *token.DPoPSigner
 	// Args are the configured ones; ClientArgs those that the caller's request
 	// brought, which may not repeat what this program sends itself.
 	Args       []Field
@@ -79,7 +82,7 @@ func (p *Provider) AuthorizationURL(ctx context.Context, r AuthorizationRequest)
 		}
 	}
 	if orAdvertised(r.Push, m.RequirePAR) {
-		pushed, err := p.PushAuthorizationRequest(ctx, PushRequest{Client: r.Client, Auth: r.PushAuth, Form: args, Headers: r.PushHeaders})
+		pushed, err := p.PushAuthorizationRequest(ctx, PushRequest{Client: r.Client, Auth: r.PushAuth, Form: args, Headers: r.PushHeaders, DPoP: r.DPoP})
 		if err != nil {
 			return "", err
 		}
@@ -135,6 +138,9 @@ func (r *AuthorizationRequest) arguments(pkce string) url.Values {
 		} else {
 			opts = append(opts, oauth2.S256ChallengeOption(v))
 		}
+	}
+	if r.DPoP != nil {
+		set("dpop_jkt", r.DPoP.Thumbprint())
 	}
 	set("state", r.State)
 	set("client_id", r.ClientID)

@@ -29,6 +29,7 @@ type ExchangeRequest struct {
 	Audience     []string     // one argument each; none: no `audience` is sent
 	Args         []Field
 	Headers      []Field
+	DPoP         *token.DPoPSigner // binds what is issued to a key; nil for no binding
 }
 
 // Exchange asks the token endpoint for an access token in return for the
@@ -45,7 +46,7 @@ func (p *Provider) Exchange(ctx context.Context, r ExchangeRequest) (*TokenRespo
 	if len(r.Audience) > 0 {
 		form["audience"] = r.Audience
 	}
-	t, err := p.Token(ctx, TokenRequest{Client: r.Client, Auth: r.Auth, Form: form, Args: r.Args, Headers: r.Headers})
+	t, err := p.Token(ctx, TokenRequest{Client: r.Client, Auth: r.Auth, Form: form, Args: r.Args, Headers: r.Headers, DPoP: r.DPoP})
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ type Provider struct {
 	scope  string
 	client *client
 	mtls   *mtls
+	nonces nonces
 	state  *jwks.Kept[state]
 
 	counter  atomic.Uint64 // the last generation that was given

@@ -13,6 +13,7 @@ import (
 
 	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/op/clientauth"
+	"kong-openid-connect/internal/token"
 )
 
 // PushRequest is an authorization request that goes to the provider first (RFC
@@ -25,6 +26,8 @@ type PushRequest struct {
 	// Form holds the arguments of the authorization request, client_id among them.
 	Form    url.Values
 	Headers []Field
+	// DPoP binds the code to a key (RFC 9449 section 10.1); nil for no binding.
+	DPoP *token.DPoPSigner
 }
 
 // PushedRequest is what stands for a request that was pushed (RFC 9126 section 2.2).
@@ -40,7 +43,7 @@ const maxRequestURI = 2048
 // PushAuthorizationRequest hands the arguments of an authorization request to
 // the provider. Errors are *Error.
 func (p *Provider) PushAuthorizationRequest(ctx context.Context, r PushRequest) (*PushedRequest, error) {
-	a, host, err := p.post(ctx, pushService, postRequest{client: r.Client, auth: r.Auth, form: r.Form, headers: r.Headers})
+	a, host, err := p.post(ctx, pushService, postRequest{client: r.Client, auth: r.Auth, form: r.Form, headers: r.Headers, dpop: r.DPoP})
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"kong-openid-connect/internal/op/clientauth"
+	"kong-openid-connect/internal/token"
 )
 
 // service is an endpoint at which the client authenticates.
@@ -84,14 +85,15 @@ type postRequest struct {
 	auth          clientauth.Method
 	form          url.Values
 	args, headers []Field
-	// bare requests hold the caller's own proof in their form.
+	// bare requests hold the caller's own proof in their form: nothing of ours
+	// goes with them.
 	bare bool
+	dpop *token.DPoPSigner // nil for none
 }
 
-// post sends a form with the client's proof to a service. It returns the host
-// for messages.
-func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer, string, error) {
-	form, header := url.Values{}, http.Header{}
+// fields returns the form as it stands without a proof of the client.
+func (r *postRequest) fields() url.Values {
+	form := url.Values{}
 	for k, v := range r.form {
 		form[k] = v
 	}
@@ -101,15 +103,24 @@ func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer,
 	for _, f := range r.args {
 		form.Add(f.Name, f.Value.Reveal())
 	}
-	var advertised []string
-	// What is discovered matters only where nothing is configured; a provider
-	// whose endpoint is configured need not be discoverable.
-	if r.client.NeedsChoice(r.auth) {
-		if m, err := p.Metadata(ctx); err == nil {
-			advertised = s.methods(m)
+	return form
+}
+
+// post sends a form with the client's proof to a service. It returns the host
+// for messages.
+func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer, string, error) {
+	method := clientauth.None
+	if !r.bare {
+		var advertised []string
+		// What is discovered matters only where nothing is configured; a provider
+		// whose endpoint is configured need not be discoverable.
+		if r.client.NeedsChoice(r.auth) {
+			if m, err := p.Metadata(ctx); err == nil {
+				advertised = s.methods(m)
+			}
 		}
+		method = r.client.Choose(r.auth, advertised)
 	}
-	method := r.client.Choose(r.auth, advertised)
 	address, err := p.address(ctx, s, method)
 	if err != nil {
 		return nil, "", err
@@ -125,12 +136,16 @@ func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer,
 			return nil, host, &Error{Call: s.name, Kind: kind, Host: host, Err: err}
 		}
 	}
-	if r.bare {
-		// Nothing of ours goes with it.
-	} else if err := r.client.Authenticate(method, clientauth.Call{Endpoint: address, Form: form, Header: header, Now: p.env.Now()}); err != nil {
-		return nil, host, &Error{Call: s.name, Kind: Misconfigured, Host: host, Err: err}
-	}
-	setHeaders(header, r.headers)
-	a, err := connections.do(ctx, call{name: s.name, method: http.MethodPost, url: address, header: header, form: form})
+	a, err := p.withDPoP(r.dpop, http.MethodPost, address, "", func(proof http.Header) (*answer, error) {
+		// Anew for each attempt: an assertion is good for one.
+		form, header := r.fields(), proof
+		if !r.bare {
+			if err := r.client.Authenticate(method, clientauth.Call{Endpoint: address, Form: form, Header: header, Now: p.env.Now()}); err != nil {
+				return nil, &Error{Call: s.name, Kind: Misconfigured, Host: host, Err: err}
+			}
+		}
+		setHeaders(header, r.headers)
+		return connections.do(ctx, call{name: s.name, method: http.MethodPost, url: address, header: header, form: form})
+	})
 	return a, host, err
 }

@@ -80,6 +80,8 @@ type UserinfoRequest struct {
 	Accept      string // "" for application/json
 	Args        []Field
 	Headers     []Field
+	// DPoP is the key that the token is bound to; nil for a bearer's token.
+	DPoP *token.DPoPSigner
 	// Subject is the `sub` that the answer must have; "" where none is known.
 	Subject string
 	// Verifier judges a signed answer and opens an encrypted one; nil refuses both.
@@ -109,9 +111,15 @@ func (p *Provider) Userinfo(ctx context.Context, r UserinfoRequest) (*Answer, er
 		}
 		u.RawQuery = q.Encode()
 	}
-	header := http.Header{"Authorization": {"Bearer " + r.AccessToken.Reveal()}}
-	setHeaders(header, withAccept(r.Accept, r.Headers))
-	a, err := p.client.do(ctx, call{name: name, method: http.MethodGet, url: u.String(), header: header})
+	scheme := "Bearer "
+	if r.DPoP != nil {
+		scheme = "DPoP "
+	}
+	a, err := p.withDPoP(r.DPoP, http.MethodGet, u.String(), r.AccessToken, func(header http.Header) (*answer, error) {
+		header.Set("Authorization", scheme+r.AccessToken.Reveal())
+		setHeaders(header, withAccept(r.Accept, r.Headers))
+		return p.client.do(ctx, call{name: name, method: http.MethodGet, url: u.String(), header: header})
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,8 @@ type TokenRequest struct {
 	// Unauthenticated requests bring a proof of their own in Form, such as the
 	// caller's client assertion; Client is not used.
 	Unauthenticated bool
+	// DPoP binds what is issued to a key (RFC 9449); nil for no binding.
+	DPoP *token.DPoPSigner
 }
 
 // grantArguments are what a caller's argument never replaces.
@@ -69,7 +71,7 @@ type TokenResponse struct {
 // be made.
 func (p *Provider) Token(ctx context.Context, r TokenRequest) (*TokenResponse, error) {
 	a, host, err := p.post(ctx, tokenService, postRequest{
-		client: r.Client, auth: r.Auth, form: r.Form, args: append(slices.Clip(r.Args), callersArgs(r.ClientArgs, r.Form)...), headers: r.Headers, bare: r.Unauthenticated,
+		client: r.Client, auth: r.Auth, form: r.Form, args: append(slices.Clip(r.Args), callersArgs(r.ClientArgs, r.Form)...), headers: r.Headers, bare: r.Unauthenticated, dpop: r.DPoP,
 	})
 	if err != nil {
 		return nil, err
