@@ -100,7 +100,7 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 		p.request.MaxAge = strconv.FormatInt(int64(math.Floor(*c.MaxAge)), 10)
 	}
 	for i := range max(len(c.ClientID), 1) {
-		cl, err := client(c, i)
+		cl, err := client(c, i, env)
 		if err != nil {
 			return nil, fmt.Errorf("client %d: %w", i+1, err)
 		}
@@ -154,14 +154,14 @@ func textFields(names, values []string) []op.Field {
 }
 
 // client builds the authentication of client i.
-func client(c *Config, i int) (*clientauth.Client, error) {
+func client(c *Config, i int, env *Environment) (*clientauth.Client, error) {
 	id := at(c.ClientID, i)
 	if id == "" {
 		return nil, nil
 	}
 	o := clientauth.Options{
 		ID: id, Secret: token.Opaque(at(c.ClientSecret, i).Reveal()), Method: clientauth.Method(at(c.ClientAuth, i)), Algorithm: string(at(c.ClientAlg, i)),
-		Certificate: c.TLSClientAuthCertID != "",
+		Certificate: c.TLSClientAuthCertID != "", Own: env.OwnSigner,
 	}
 	if len(c.ClientJWK) > 0 {
 		jwk := at(c.ClientJWK, i)

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"kong-openid-connect/internal/claims"
@@ -38,25 +38,35 @@ func identityDigest(c *Config) [32]byte {
 	return sha256.Sum256(b)
 }
 
-// lazy makes a value at its first use and again after a failure. A secret that
-// cannot be learned now may be learned later.
-type lazy[T any] struct {
-	mu    sync.Mutex
-	value *T
-	make  func(context.Context) (*T, error)
+// keyed keeps what was made with a session secret until that is another one:
+// the secret of a discovery object ends with it, and one that cannot be learned
+// now may be learned later.
+type keyed[T any] struct {
+	secret func(context.Context) ([]byte, error)
+	make   func(secret []byte) (*T, error)
+
+	held atomic.Pointer[madeWith[T]]
 }
 
-func (l *lazy[T]) get(ctx context.Context) (*T, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.value != nil {
-		return l.value, nil
-	}
-	v, err := l.make(ctx)
+type madeWith[T any] struct {
+	sum   [sha256.Size]byte
+	value *T
+}
+
+func (k *keyed[T]) get(ctx context.Context) (*T, error) {
+	secret, err := k.secret(ctx)
 	if err != nil {
 		return nil, &rp.Error{Kind: rp.Unavailable, Description: "the session secret cannot be had at present", Reason: "session_secret", Err: err}
 	}
-	l.value = v
+	sum := sha256.Sum256(secret)
+	if h := k.held.Load(); h != nil && h.sum == sum {
+		return h.value, nil
+	}
+	v, err := k.make(secret)
+	if err != nil {
+		return nil, &rp.Error{Description: "sessions cannot be kept with this configuration", Reason: "session", Err: err}
+	}
+	k.held.Store(&madeWith[T]{sum, v})
 	return v, nil
 }
 
@@ -75,7 +85,7 @@ func cookieOf(name, path, domain string, site SameSite, httpOnly bool, secure *b
 
 // sessions adapts package session to the core.
 type sessions struct {
-	manager lazy[session.Manager]
+	manager keyed[session.Manager]
 	binds   rp.Needs
 	names   []string
 	due     session.Timeouts
@@ -117,11 +127,8 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 	if _, err := session.NewManager(probe); err != nil {
 		return nil, err
 	}
-	s.manager.make = func(ctx context.Context) (*session.Manager, error) {
-		secret, err := sessionSecret(ctx, c, env)
-		if err != nil {
-			return nil, err
-		}
+	s.manager.secret = func(ctx context.Context) ([]byte, error) { return sessionSecret(ctx, c, env) }
+	s.manager.make = func(secret []byte) (*session.Manager, error) {
 		full := cfg
 		full.Secret = secret
 		return session.NewManager(full)
@@ -307,7 +314,7 @@ func unpack(b []byte) (rp.StoredTokens, error) {
 
 // logins adapts the pending logins of package session to the core.
 type logins struct {
-	logins lazy[session.Logins]
+	logins keyed[session.Logins]
 	name   string
 }
 
@@ -326,11 +333,8 @@ func newLogins(c *Config, env *Environment, digest [32]byte) (*logins, error) {
 		return nil, err
 	}
 	l := &logins{name: c.AuthorizationCookieName}
-	l.logins.make = func(ctx context.Context) (*session.Logins, error) {
-		secret, err := sessionSecret(ctx, c, env)
-		if err != nil {
-			return nil, err
-		}
+	l.logins.secret = func(ctx context.Context) ([]byte, error) { return sessionSecret(ctx, c, env) }
+	l.logins.make = func(secret []byte) (*session.Logins, error) {
 		full := cfg
 		full.Secret = secret
 		return session.NewLogins(full)

@@ -2,19 +2,24 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"kong-openid-connect/internal/admin"
+	"kong-openid-connect/internal/backing"
 	"kong-openid-connect/internal/kong/entities"
+	"kong-openid-connect/internal/kong/entities/adminapi"
+	"kong-openid-connect/internal/kong/env"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/session"
-	"kong-openid-connect/internal/session/memory"
 	"kong-openid-connect/internal/token"
 	"kong-openid-connect/plugin"
 )
@@ -22,12 +27,26 @@ import (
 const (
 	tokenCacheBytes = 64 << 20
 	tokenCacheAge   = time.Hour
-	maxRevocations  = 1_000_000
+	adminGrace      = 5 * time.Second
+	maxSecretFile   = 64 << 10
 )
 
-// newEnvironment builds what all instances share.
-func newEnvironment(o *options, log *slog.Logger) (*plugin.Environment, error) {
-	files, err := trusted(o)
+// process is what runs beside the plugin server, and ends with it.
+type process struct {
+	env     *plugin.Environment
+	backing *backing.Backing
+	admin   net.Listener // nil: switched off
+	handler *admin.Handler
+	guard   admin.Guard
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+}
+
+// newProcess builds what all instances share, and what serves the companion
+// admin endpoints.
+func newProcess(o *options, log *slog.Logger) (_ *process, err error) {
+	kong := kongSettings(o, log)
+	files, err := trusted(o, kong)
 	if err != nil {
 		return nil, err
 	}
@@ -35,30 +54,136 @@ func newEnvironment(o *options, log *slog.Logger) (*plugin.Environment, error) {
 	if err != nil {
 		return nil, err
 	}
+	apiToken, err := secretFile("-admin-api-token-file", o.adminAPITokenFile)
+	if err != nil {
+		return nil, err
+	}
 	now := time.Now
-	return &plugin.Environment{
-		Providers:     op.NewRegistry(op.Environment{Roots: roots, Now: now, Log: log}),
+	b, err := backing.Open(backing.Options{
+		Prefix: o.prefix, Kong: kong, StateDir: o.stateDir, SealKeyFile: o.sealKeyFile, KeysFile: o.keysFile,
+		AdminAPI: adminapi.Options{URL: o.adminAPI, TokenHeader: o.adminAPITokenHeader, Token: entities.NewPEM(apiToken)},
+		Roots:    roots, Now: now, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &process{backing: b}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	providers := op.NewRegistry(op.Environment{Roots: roots, Store: backing.Objects{Store: b.Store}, Now: now, Log: log})
+	b.Connect(providers)
+	p.env = &plugin.Environment{
+		Providers:     providers,
 		Tokens:        token.NewCache(token.CacheOptions{Bytes: tokenCacheBytes, MaxAge: tokenCacheAge, Now: now}),
 		Caches:        plugin.NewCaches(now),
-		Entities:      entities.NewCache(entities.None{}, 5*time.Second, now),
-		Secrets:       &processSecrets{log: log},
+		Entities:      b.Entities,
+		Secrets:       &backing.Secrets{Store: b.Store},
+		OwnSigner:     p.ownSigner,
 		UsedLogins:    session.NewUsed(now),
-		Revocations:   memory.New(maxRevocations, now),
+		Revocations:   b.Store,
 		MaxHeaderLine: o.maxHeader,
 		Now:           now,
 		Log:           log,
-	}, nil
+	}
+	p.handler = admin.New(admin.Options{
+		Discovery: backing.Discovery{Store: b.Store, Registry: providers}, Keys: backing.Keys{Set: b.Keys}, Health: b.Health, Log: log,
+	})
+	return p, p.listen(o, log)
+}
+
+// ownSigner signs with the plugin's own published keys.
+func (p *process) ownSigner(algorithm string) (*token.Signer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return p.backing.Keys.Signer(ctx, algorithm)
+}
+
+// listen opens the admin endpoints: on a Unix socket in the prefix, or on the
+// address of -admin-listen.
+func (p *process) listen(o *options, log *slog.Logger) error {
+	switch o.adminListen {
+	case "off":
+		return nil
+	case "":
+		mode, err := fileMode("-admin-socket-mode", o.adminMode)
+		if err != nil {
+			return err
+		}
+		l, err := admin.ListenUnix(filepath.Join(o.prefix, admin.Socket), mode)
+		if err != nil {
+			return err
+		}
+		// Kong's Admin API stands in front of it and guards it.
+		p.admin, p.guard = l, admin.Guard{AnyHost: true}
+		return nil
+	}
+	tok, err := secretFile("-admin-token-file", o.adminTokenFile)
+	if err != nil {
+		return err
+	}
+	l, err := admin.ListenTCP(o.adminListen, tok)
+	if err != nil {
+		return err
+	}
+	host, _, _ := net.SplitHostPort(o.adminListen)
+	p.admin, p.guard = l, admin.Guard{Token: tok, Hosts: []string{host}, AnyHost: tok != ""}
+	log.Info("openid-connect: admin endpoints", "address", l.Addr().String())
+	return nil
+}
+
+// Start runs what goes on in the background.
+func (p *process) Start(log *slog.Logger) {
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.done.Go(func() { p.backing.Run(ctx) })
+	if p.admin != nil {
+		p.done.Go(func() {
+			if err := admin.Serve(ctx, p.admin, admin.Protect(p.handler, p.guard), adminGrace); err != nil {
+				log.Error("openid-connect: the admin endpoints have ended", "error", err)
+			}
+		})
+	}
+}
+
+// Close ends everything.
+func (p *process) Close() {
+	if p.stop != nil {
+		p.stop()
+	}
+	p.done.Wait()
+	if p.backing != nil {
+		p.backing.Close()
+	}
+}
+
+// kongSettings reads what Kong was started with; KONG_* of the environment and
+// -kong-setting stand above it.
+func kongSettings(o *options, log *slog.Logger) env.Settings {
+	s, err := env.Load(o.prefix)
+	if err != nil {
+		log.Warn("openid-connect: Kong's settings cannot be read", "error", err)
+		s = env.Settings{}
+	}
+	s.Overlay(os.Environ())
+	for _, v := range o.settings {
+		name, value, _ := strings.Cut(v, "=")
+		s[strings.ToLower(strings.TrimSpace(name))] = value
+	}
+	return s
 }
 
 // trusted returns the authorities' files: the flag's, else those that Kong
 // itself trusts.
-func trusted(o *options) ([]string, error) {
+func trusted(o *options, kong env.Settings) ([]string, error) {
 	list := o.trustedCA
 	if list == "" {
-		list = kongSetting(filepath.Join(o.prefix, ".kong_env"), "lua_ssl_trusted_certificate")
+		list = kong["lua_ssl_trusted_certificate"]
 	}
 	var files []string
-	for _, f := range strings.Split(list, ",") {
+	for f := range strings.SplitSeq(list, ",") {
 		if f = strings.TrimSpace(f); f != "" {
 			files = append(files, f)
 		}
@@ -69,42 +194,33 @@ func trusted(o *options) ([]string, error) {
 	return files, nil
 }
 
-// kongSetting reads one setting of the environment file that Kong writes into
-// its prefix; "" where the file or the setting is not there.
-func kongSetting(file, name string) string {
-	b, err := os.ReadFile(file)
-	if err != nil || len(b) > 1<<20 {
-		return ""
+// secretFile reads a secret, without the line's end.
+func secretFile(flag, path string) (string, error) {
+	if path == "" {
+		return "", nil
 	}
-	for line := range strings.Lines(string(b)) {
-		k, v, ok := strings.Cut(line, "=")
-		if ok && strings.TrimSpace(k) == name {
-			return strings.TrimSpace(v)
-		}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
 	}
-	return ""
+	defer f.Close()
+	b := make([]byte, maxSecretFile+1)
+	n, _ := f.Read(b)
+	if n > maxSecretFile {
+		return "", fmt.Errorf("%s: %s is larger than %d bytes", flag, path, maxSecretFile)
+	}
+	s := strings.TrimSpace(string(b[:n]))
+	if s == "" {
+		return "", fmt.Errorf("%s: %s is empty", flag, path)
+	}
+	return s, nil
 }
 
-// processSecrets makes session secrets that live as long as the process.
-type processSecrets struct {
-	log  *slog.Logger
-	mu   sync.Mutex
-	made map[string][]byte
-}
-
-// SessionSecret implements plugin.Secrets.
-func (s *processSecrets) SessionSecret(_ context.Context, issuer string) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if b, ok := s.made[issuer]; ok {
-		return b, nil
+// fileMode reads an octal mode.
+func fileMode(flag, text string) (fs.FileMode, error) {
+	mode, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || mode == 0 || mode > 0o777 {
+		return 0, fmt.Errorf("%s %q: write an octal mode such as 0600 or 0660", flag, text)
 	}
-	if s.made == nil {
-		s.made = map[string][]byte{}
-	}
-	b := make([]byte, 32)
-	rand.Read(b)
-	s.made[issuer] = b
-	s.log.Warn("openid-connect: session_secret is not set, so sessions end when this process does: set session_secret", "issuer", issuer)
-	return b, nil
+	return fs.FileMode(mode), nil
 }

@@ -9,12 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -42,6 +40,31 @@ type options struct {
 	maxHeader int
 	timeout   time.Duration
 	drain     time.Duration
+
+	settings            list
+	stateDir            string
+	sealKeyFile         string
+	keysFile            string
+	adminListen         string
+	adminMode           string
+	adminTokenFile      string
+	adminAPI            string
+	adminAPITokenFile   string
+	adminAPITokenHeader string
+}
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+// Set implements flag.Value.
+func (l *list) Set(v string) error {
+	if name, _, ok := strings.Cut(v, "="); !ok || strings.TrimSpace(name) == "" {
+		return errors.New("write name=value, such as database=off")
+	}
+	*l = append(*l, v)
+	return nil
 }
 
 func flags(o *options, errs io.Writer) *flag.FlagSet {
@@ -57,6 +80,16 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f.IntVar(&o.maxHeader, "max-header-line", 0, "`bytes` that one request header line may have, where large_client_header_buffers was raised (default 8192)")
 	f.DurationVar(&o.timeout, "event-timeout", 0, "`time` that one request may take in the plugin (default 30s, at most 55s)")
 	f.DurationVar(&o.drain, "drain-timeout", 20*time.Second, "`time` that requests under way have to end after SIGTERM")
+	f.Var(&o.settings, "kong-setting", "a setting of Kong's as `name=value`, in place of .kong_env's; may be repeated (database=off, pg_host=..., pg_password=...)")
+	f.StringVar(&o.stateDir, "state-dir", "", "`directory` for generated secrets and keys where Kong has no database (default <kong-prefix>/openid-connect-state)")
+	f.StringVar(&o.sealKeyFile, "seal-key-file", "", "`file` whose key seals generated secrets and private keys at rest; the same on all nodes")
+	f.StringVar(&o.keysFile, "keys-file", "", "JWKS `file` with the plugin's own private keys, in place of generated ones")
+	f.StringVar(&o.adminListen, "admin-listen", "", "`host:port` of the admin endpoints, or \"off\" (default a Unix socket in the prefix)")
+	f.StringVar(&o.adminMode, "admin-socket-mode", "0600", "`mode` of the admin socket")
+	f.StringVar(&o.adminTokenFile, "admin-token-file", "", "`file` with the token that admin requests must bring; needed where -admin-listen is not loopback")
+	f.StringVar(&o.adminAPI, "admin-api", "", "`URL` of Kong's Admin API (or unix:/path), where consumers and certificates are found without a database")
+	f.StringVar(&o.adminAPITokenFile, "admin-api-token-file", "", "`file` with the token for Kong's Admin API")
+	f.StringVar(&o.adminAPITokenHeader, "admin-api-token-header", "Kong-Admin-Token", "`header` that carries it")
 	f.Usage = func() {
 		fmt.Fprint(errs, "usage: openid-connect [flags]\n       openid-connect check FILE    check the plugin's entries of a kong.yml (- for a JSON configuration on standard input)\n       openid-connect schema        print the configuration's JSON Schema\n\nflags:\n")
 		f.PrintDefaults()
@@ -141,22 +174,24 @@ func serve(ctx context.Context, o *options, info server.Info, errs io.Writer) er
 	if err != nil {
 		return err
 	}
-	mode, err := strconv.ParseUint(o.mode, 8, 32)
-	if err != nil || mode == 0 || mode > 0o777 {
-		return fmt.Errorf("-socket-mode %q: write an octal mode such as 0600 or 0660", o.mode)
+	mode, err := fileMode("-socket-mode", o.mode)
+	if err != nil {
+		return err
 	}
 	if o.timeout < 0 || o.timeout > 55*time.Second {
 		return fmt.Errorf("-event-timeout %v: write at most 55s, as Kong gives up after 60s", o.timeout)
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	env, err := newEnvironment(o, log)
+	proc, err := newProcess(o, log)
 	if err != nil {
 		return err
 	}
-	p := plugin.New(env)
+	defer proc.Close()
+	proc.Start(log)
+	p := plugin.New(proc.env)
 	s := server.New(server.Options{Info: info, Plugin: p, Logger: log, EventTimeout: o.timeout})
-	l, err := server.Listen(o.socket, fs.FileMode(mode))
+	l, err := server.Listen(o.socket, mode)
 	if err != nil {
 		return err
 	}

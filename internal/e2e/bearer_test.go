@@ -242,7 +242,7 @@ func TestErrors(t *testing.T) {
 	good := mint(t, provider.TokenRequest{})
 	t.Run("messages", func(t *testing.T) {
 		a := b.get("/errors", "Authorization", "Bearer "+mint(t, provider.TokenRequest{Faults: []string{"bad-signature"}})).want(t, 401)
-		if a.body != `{"error":"invalid signature","message":"No entry"}` {
+		if a.body != `{"message":"No entry","error":"invalid signature"}` {
 			t.Errorf("body %s", a.body)
 		}
 		if a := b.get("/quiet", "Authorization", "Bearer "+good).want(t, 403); a.body != `{"message":"Not you"}` || a.Header.Get("WWW-Authenticate") != "" {
