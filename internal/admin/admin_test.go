@@ -40,7 +40,7 @@ func newFake() *fake {
 				json.RawMessage(`{"kty":"oct","kid":"3","k":"` + hush + `"}`),
 			},
 		}},
-		keys: map[string]string{kidA: `{"kty":"EC","kid":"` + kidA + `","alg":"ES256","use":"sig","crv":"P-256","x":"AQ","y":"AQ"}`},
+		keys: map[string]string{kidA: `{"kty":"EC","kid":"` + kidA + `","alg":"ES256","use":"sig","crv":"P-256","x":"AQ","y":"AQ","d":"` + hush + `"}`},
 	}
 }
 
@@ -121,7 +121,7 @@ func do(h http.Handler, method, target string) *httptest.ResponseRecorder {
 func TestAnswers(t *testing.T) {
 	object := `{"id":"` + idX + `","issuer":"https://idp/realms/x","created_at":1760000000,"configuration":{"issuer":"https://idp/realms/x"},` +
 		`"keys":[{"kty":"RSA","kid":"1","n":"AQ","e":"AQAB"},{"e":"AQAB","kid":"2","kty":"RSA","n":"AQ"}]}`
-	key := newFake().keys[kidA]
+	key := `{"alg":"ES256","crv":"P-256","kid":"` + kidA + `","kty":"EC","use":"sig","x":"AQ","y":"AQ"}`
 	const json, jwks = "application/json; charset=utf-8", "application/jwk-set+json"
 	for _, c := range []struct {
 		method, path string

@@ -301,7 +301,7 @@ func TestWaitersOfAnExpiredLease(t *testing.T) {
 		go func() {
 			_, _ = s.Once(context.Background(), "k", 10*time.Second, time.Second, func(context.Context) ([]byte, error) {
 				<-stuck
-				return nil, nil
+				return nil, errors.New("too late")
 			})
 		}()
 		synctest.Wait()
@@ -319,7 +319,7 @@ func TestWaitersOfAnExpiredLease(t *testing.T) {
 		}
 		close(stuck)
 		synctest.Wait()
-		// The late result of the first does not replace the second's.
+		// The late end of the first does not take the second's result away.
 		v, err = s.Once(context.Background(), "k", 10*time.Second, time.Second, func(context.Context) ([]byte, error) { return []byte("w"), nil })
 		if err != nil || string(v) != "v" {
 			t.Errorf("after the late one: %q, %v", v, err)

@@ -17,7 +17,7 @@ import (
 const (
 	lockHeld   int16 = 0 // until is the end of the lease
 	lockResult int16 = 1 // until is when the result may be forgotten
-	lockFailed int16 = 2
+	lockFailed int16 = 2 // until has passed: the next caller may try
 )
 
 // How often a waiter looks for the result.
@@ -76,7 +76,7 @@ func (s *Store) takeLock(ctx context.Context, key, mine string, lease time.Durat
 			err := q.QueryRow(ctx, s.q(`INSERT INTO {s}oidc_locks AS l (key, attempt, state, until, result)
 VALUES ($1, $2::uuid, 0, clock_timestamp() + $3::float8 * interval '1 second', NULL)
 ON CONFLICT (key) DO UPDATE SET attempt = excluded.attempt, state = 0, until = excluded.until, result = NULL
-  WHERE l.until <= clock_timestamp() OR l.state = 2
+  WHERE l.until <= clock_timestamp()
 RETURNING attempt::text`), key, mine, lease.Seconds()).Scan(&row.attempt)
 			if err == nil || !errors.Is(err, pgx.ErrNoRows) {
 				return err

@@ -64,13 +64,13 @@ const migrationLock int64 = 0x6f6964635f6d6967 // "oidc_mig"
 func migrate(ctx context.Context, db *pgdb.DB) (applied int, err error) {
 	err = db.Tx(ctx, "migrate", func(ctx context.Context, q pgdb.Querier) error {
 		applied = 0
-		if v, err := version(ctx, q, db.Schema()); err != nil || v >= len(migrations) {
+		if v, err := version(ctx, q, db.Schema(), db.SchemaName()); err != nil || v >= len(migrations) {
 			return err
 		}
 		if _, err := q.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", migrationLock); err != nil {
 			return fmt.Errorf("wait for another node's migration: %w", err)
 		}
-		v, err := version(ctx, q, db.Schema())
+		v, err := version(ctx, q, db.Schema(), db.SchemaName())
 		if err != nil {
 			return err
 		}
@@ -101,12 +101,16 @@ func migrate(ctx context.Context, db *pgdb.DB) (applied int, err error) {
 
 // version is how many migrations the tables have had; more than this program
 // knows when a later one was here.
-func version(ctx context.Context, q pgdb.Querier, schema string) (int, error) {
+func version(ctx context.Context, q pgdb.Querier, schema, name string) (int, error) {
+	// The catalogue is read as a table: to_regclass would answer from a cache of
+	// the connection's, which knows nothing of another node's tables yet.
 	var there bool
-	if err := q.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", schema+"oidc_migrations").Scan(&there); err != nil || !there {
+	err := q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = 'oidc_migrations' AND n.nspname = CASE WHEN $1 = '' THEN current_schema() ELSE $1 END)`, name).Scan(&there)
+	if err != nil || !there {
 		return 0, err
 	}
 	var v int
-	err := q.QueryRow(ctx, "SELECT coalesce(max(version), 0) FROM "+schema+"oidc_migrations").Scan(&v)
+	err = q.QueryRow(ctx, "SELECT coalesce(max(version), 0) FROM "+schema+"oidc_migrations").Scan(&v)
 	return v, err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -122,6 +123,91 @@ func (s *Store) deafen(t *testing.T) {
 	s.note(syncAll)
 }
 
+// Between two looks nothing tells a node of a change: it must look by itself.
+func TestPolling(t *testing.T) {
+	s := pgtest.Need(t, server)
+	kong := s.Kong(s.Database(t))
+	a := openStore(t, kong, Options{Poll: 100 * time.Millisecond})
+	b := openStore(t, kong, Options{Poll: 100 * time.Millisecond})
+	ready(t, a, b)
+	a.deafen(t)
+	b.deafen(t)
+	for i := range 5 {
+		key := string(rune('a' + i))
+		if err := a.Revoke(t.Context(), key, time.Now(), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "revocation "+key+" is seen", func() bool {
+			ok, err := b.Revoked(t.Context(), key)
+			return ok && err == nil
+		})
+	}
+}
+
+func TestOneOfManyOnTwoNodes(t *testing.T) {
+	s := pgtest.Need(t, server)
+	kong := s.Kong(s.Database(t))
+	a, b := openStore(t, kong, Options{}), openStore(t, kong, Options{})
+	ready(t, a, b)
+	for round := range 100 {
+		key := fmt.Sprint("refresh ", round)
+		var runs atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 20 {
+			st := []*Store{a, b}[i%2]
+			wg.Go(func() {
+				v, err := st.Once(context.Background(), key, 10*time.Second, 10*time.Second, func(context.Context) ([]byte, error) {
+					runs.Add(1)
+					return []byte(key), nil
+				})
+				if err != nil || string(v) != key {
+					t.Errorf("%s: %q, %v", key, v, err)
+				}
+			})
+		}
+		wg.Wait()
+		if runs.Load() != 1 {
+			t.Fatalf("%s ran %d times", key, runs.Load())
+		}
+	}
+}
+
+// A node that dies at its work holds the others up no longer than its lease,
+// and what it says afterwards no longer counts.
+func TestLeaseEnds(t *testing.T) {
+	s := pgtest.Need(t, server)
+	kong := s.Kong(s.Database(t))
+	a, b := openStore(t, kong, Options{}), openStore(t, kong, Options{})
+	ready(t, a, b)
+	begun, stuck := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, _ = a.Once(context.Background(), "k", 500*time.Millisecond, time.Minute, func(context.Context) ([]byte, error) {
+			close(begun)
+			<-stuck
+			return []byte("late"), nil
+		})
+	})
+	<-begun
+	_, err := b.Once(t.Context(), "k", time.Minute, time.Minute, func(context.Context) ([]byte, error) {
+		t.Error("a waiter ran")
+		return nil, nil
+	})
+	if !errors.Is(err, store.ErrLost) {
+		t.Errorf("waiter: %v", err)
+	}
+	v, err := b.Once(t.Context(), "k", time.Minute, time.Minute, func(context.Context) ([]byte, error) { return []byte("second"), nil })
+	if err != nil || string(v) != "second" {
+		t.Errorf("after the lease: %q, %v", v, err)
+	}
+	close(stuck)
+	wg.Wait()
+	v, err = b.Once(t.Context(), "k", time.Minute, time.Minute, func(context.Context) ([]byte, error) { return nil, errors.New("ran again") })
+	if err != nil || string(v) != "second" {
+		t.Errorf("after the late one: %q, %v", v, err)
+	}
+}
+
 var issuer = store.Key{Issuer: "https://idp.test"}
 
 func object(doc string) store.Discovery {
@@ -132,15 +218,15 @@ func object(doc string) store.Discovery {
 func TestTenStoresMigrateOnce(t *testing.T) {
 	s := pgtest.Need(t, server)
 	name := s.Database(t)
-	var migrated atomic.Int32
-	log := slog.New(countMigrations{slog.DiscardHandler, &migrated})
+	var migrated, failed atomic.Int32
+	log := slog.New(countMigrations{slog.DiscardHandler, &migrated, &failed})
 	var stores []*Store
 	for range 10 {
 		stores = append(stores, openStore(t, s.Kong(name), Options{Log: log}))
 	}
 	ready(t, stores...)
-	if migrated.Load() != 1 {
-		t.Errorf("%d stores migrated", migrated.Load())
+	if migrated.Load() != 1 || failed.Load() != 0 {
+		t.Errorf("%d stores migrated, %d failed at it", migrated.Load(), failed.Load())
 	}
 	out, err := s.SQL(name, "SELECT count(*), max(version) FROM oidc_migrations")
 	if err != nil || out != "1|1" {
@@ -166,7 +252,7 @@ func TestTenStoresMigrateOnce(t *testing.T) {
 
 type countMigrations struct {
 	slog.Handler
-	n *atomic.Int32
+	n, failed *atomic.Int32
 }
 
 func (countMigrations) Enabled(context.Context, slog.Level) bool { return true }
@@ -174,6 +260,9 @@ func (countMigrations) Enabled(context.Context, slog.Level) bool { return true }
 func (c countMigrations) Handle(_ context.Context, r slog.Record) error {
 	if strings.Contains(r.Message, "tables in Kong's database") {
 		c.n.Add(1)
+	}
+	if r.Level >= slog.LevelError {
+		c.failed.Add(1)
 	}
 	return nil
 }

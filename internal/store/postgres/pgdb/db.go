@@ -96,6 +96,9 @@ func (db *DB) Schema() string {
 	return pgx.Identifier{db.settings.Schema}.Sanitize() + "."
 }
 
+// SchemaName is the schema of the tables as it was configured, or "".
+func (db *DB) SchemaName() string { return db.settings.Schema }
+
 // Up reports whether the database answered last.
 func (db *DB) Up() bool { return db.up.Load() }
 
@@ -184,10 +187,11 @@ func (db *DB) Do(ctx context.Context, op string, f func(ctx context.Context, q Q
 	return db.run(ctx, op, func(ctx context.Context, c *pgxpool.Conn) error { return f(ctx, c) })
 }
 
-// Tx is Do in one transaction.
+// Tx is Do in one transaction, in which every statement sees what others have
+// committed before it, whatever the database's default is.
 func (db *DB) Tx(ctx context.Context, op string, f func(ctx context.Context, q Querier) error) error {
 	return db.run(ctx, op, func(ctx context.Context, c *pgxpool.Conn) error {
-		return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error { return f(ctx, tx) })
+		return pgx.BeginTxFunc(ctx, c, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error { return f(ctx, tx) })
 	})
 }
 
