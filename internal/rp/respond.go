@@ -33,6 +33,9 @@ func (x *Exchange) loginAction(ctx context.Context, d *Decision, id *Identity) e
 				return err
 			}
 			to = here
+			if q := x.ownQuery(); p.Code.PreserveQuery && q != "" {
+				to += "?" + safeQuery(q)
+			}
 		}
 		d.Respond = &Response{Status: 302}
 		d.Downstream.Set = append(d.Downstream.Set, Field{"Location", p.withTokens(to, id)}, Field{"Cache-Control", "no-store"})
@@ -49,6 +52,14 @@ func (x *Exchange) loginAction(ctx context.Context, d *Decision, id *Identity) e
 		}
 	}
 	return nil
+}
+
+// ownQuery is the request's query without the credential that it may hold.
+func (x *Exchange) ownQuery() string {
+	if c := x.used; c != nil && c.Place == PlaceQuery {
+		return dropArgs(x.Request.RawQuery, append(c.others[:len(c.others):len(c.others)], c.Name))
+	}
+	return x.Request.RawQuery
 }
 
 // passCallback sends the callback on as the GET that it stands for: without
