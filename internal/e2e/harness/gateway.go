@@ -2,18 +2,16 @@ package harness
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"kong-openid-connect/internal/sandbox/gateway"
 )
@@ -26,13 +24,14 @@ type Options struct {
 	Dir     string // for files of this run
 	Plugin  string // the built plugin server
 	Config  string // path of a declarative configuration
-	Workers int
+	Workers int    // unless E2E_WORKERS says another number
 	Await   string // path that answers 401 once the plugin works
 }
 
 // Gateway is a running gateway with the plugin.
 type Gateway struct {
 	Proxy, Admin string        // http://host:port
+	Writable     bool          // the Admin API takes changes of single entities
 	Log          func() string // the gateway's error log
 	Reload       func() error
 	Stop         func()
@@ -57,6 +56,10 @@ func Start(o Options) (*Gateway, error) {
 	if RealKong() {
 		start = kong
 	}
+	var err error
+	if o.Workers, err = workers(o.Workers); err != nil {
+		return nil, err
+	}
 	g, err := start(o)
 	if err != nil {
 		return nil, err
@@ -78,11 +81,13 @@ func sandbox(o Options) (*Gateway, error) {
 	}
 	return &Gateway{
 		Proxy: "http://" + g.ProxyAddr(), Admin: "http://" + g.AdminAddr(), Log: log.String, Reload: g.Reload,
-		Stop: func() { g.Close() },
+		Writable: true,
+		Stop:     func() { g.Close() },
 	}, nil
 }
 
-// kong runs the program of KONG_BIN, or kong on PATH, without a database.
+// kong runs the program of KONG_BIN, or kong on PATH, without a database or,
+// with E2E_DATABASE=postgres, with one that is made for it.
 func kong(o Options) (*Gateway, error) {
 	program := os.Getenv("KONG_BIN")
 	if program == "" {
@@ -108,8 +113,19 @@ func kong(o Options) (*Gateway, error) {
 		"trusted_ips":                           TrustedPeer,
 		"real_ip_header":                        "X-Forwarded-For",
 	}
+	if conf["nginx_admin_include"], err = adminInclude(o.Dir, prefix); err != nil {
+		os.RemoveAll(prefix)
+		return nil, err
+	}
 	if os.Getuid() == 0 {
 		conf["nginx_user"] = "root root"
+	}
+	undo := func() {}
+	if withDatabase() {
+		if undo, err = useDatabase(conf); err != nil {
+			os.RemoveAll(prefix)
+			return nil, err
+		}
 	}
 	var b strings.Builder
 	for k, v := range conf {
@@ -135,7 +151,31 @@ func kong(o Options) (*Gateway, error) {
 		}
 		return nil
 	}
-	if err := run("start", "-c", file, "-p", prefix); err != nil {
+	stop := func() {
+		run("stop", "-p", prefix)
+		undo()
+		if os.Getenv("E2E_KEEP") == "" {
+			os.RemoveAll(prefix)
+		} else {
+			fmt.Println("kept", prefix)
+		}
+	}
+	begin := func() error {
+		if withDatabase() {
+			if err := run("migrations", "bootstrap", "-c", file, "-p", prefix); err != nil {
+				return err
+			}
+		}
+		if err := run("start", "-c", file, "-p", prefix); err != nil {
+			return err
+		}
+		if withDatabase() {
+			return fill("http://"+admin, o.Config)
+		}
+		return nil
+	}
+	if err := begin(); err != nil {
+		stop()
 		return nil, err
 	}
 	return &Gateway{
@@ -144,36 +184,18 @@ func kong(o Options) (*Gateway, error) {
 			log, _ := os.ReadFile(prefix + "/logs/error.log")
 			return string(log)
 		},
-		Reload: func() error { return run("reload", "-c", file, "-p", prefix) },
-		Stop: func() {
-			run("stop", "-p", prefix)
-			if os.Getenv("E2E_KEEP") == "" {
-				os.RemoveAll(prefix)
-			} else {
-				fmt.Println("kept", prefix)
-			}
-		},
+		Reload:   func() error { return run("reload", "-c", file, "-p", prefix) },
+		Writable: withDatabase(),
+		Stop:     stop,
 	}, nil
 }
 
-// await waits until the plugin answers on a path.
+// await waits until the plugin answers on a path, on every worker.
 func (g *Gateway) await(path string) error {
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		resp, err := http.Get(g.Proxy + path)
-		if err == nil {
-			io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			if resp.StatusCode == 401 {
-				return nil
-			}
-			err = errors.New(resp.Status)
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("the gateway does not answer: %w\n%s", err, Tail(g.Log()))
-		}
-		time.Sleep(100 * time.Millisecond)
+	if err := Settled(g.Proxy+path, nil, func(r *http.Response, _ string) bool { return r.StatusCode == 401 }); err != nil {
+		return fmt.Errorf("the gateway does not answer: %w\n%s", err, Tail(g.Log()))
 	}
+	return nil
 }
 
 // Tail returns the last part of a log.
@@ -215,4 +237,15 @@ func (s *buffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// adminInclude writes the shipped nginx file for this prefix.
+func adminInclude(dir, prefix string) (string, error) {
+	_, here, _, _ := runtime.Caller(0)
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(here), "../../../docs/nginx-admin.conf"))
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "nginx-admin.conf")
+	return file, os.WriteFile(file, bytes.ReplaceAll(text, []byte("/usr/local/kong"), []byte(prefix)), 0o600)
 }
