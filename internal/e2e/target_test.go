@@ -25,6 +25,8 @@ type target struct {
 	late     string           // address of one that is down at first
 	writable bool             // the Admin API takes changes of single entities
 	log      func() string    // the gateway's error log
+	binary   string           // the plugin server's
+	reload   func() error
 	stop     func()
 }
 
@@ -52,11 +54,7 @@ func runAll(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	workers, err := workersWanted()
-	if err != nil {
-		return 1, err
-	}
-	t, err := startTarget(dir, "../../testdata/e2e/kong.yml", workers)
+	t, err := startTarget(dir, "../../testdata/e2e/kong.yml", 2)
 	if err != nil {
 		return 1, err
 	}
@@ -116,12 +114,12 @@ func startTarget(dir, config string, workers int) (*target, error) {
 		return nil, err
 	}
 	os.Setenv("E2E_CLIENT_SECRET", "kong-secret-0123456789abcdef0123456789abcdef")
-	g, err := harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: path, Workers: workers, Await: "/bearer"})
+	g, err := harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: path, Workers: workers, Await: "/response"})
 	if err != nil {
 		t.stop()
 		return nil, err
 	}
-	t.Proxy, t.Admin, t.log = g.Proxy, g.Admin, g.Log
+	t.Proxy, t.Admin, t.log, t.writable, t.binary, t.reload = g.Proxy, g.Admin, g.Log, g.Writable, plugin, g.Reload
 	stops = append(stops, g.Stop)
 	return t, nil
 }

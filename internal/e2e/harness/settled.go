@@ -1,4 +1,4 @@
-package e2e
+package harness
 
 import (
 	"fmt"
@@ -11,9 +11,9 @@ import (
 // of every worker: each connection is some worker's.
 const inARow = 24
 
-// settled asks an address, over a new connection each time, until the answer
-// is as wanted inARow times.
-func settled(address string, header http.Header, want func(*http.Response, string) bool) error {
+// Settled asks an address, over a new connection each time, until the answer
+// is as wanted inARow times; the error tells the last answer after 30 seconds.
+func Settled(address string, header http.Header, want func(*http.Response, string) bool) error {
 	c := &http.Client{
 		Timeout:       10 * time.Second,
 		Transport:     &http.Transport{DisableKeepAlives: true},

@@ -1,4 +1,4 @@
-package e2e
+package harness
 
 import (
 	"bytes"
@@ -18,11 +18,14 @@ import (
 	"kong-openid-connect/internal/store/postgres/pgtest"
 )
 
-// workersWanted is how many nginx workers the gateway has: E2E_WORKERS, else 2.
-func workersWanted() (int, error) {
+// withDatabase reports whether the real Kong has a database (E2E_DATABASE=postgres).
+func withDatabase() bool { return os.Getenv("E2E_DATABASE") == "postgres" }
+
+// workers is how many workers the gateway has: those of E2E_WORKERS, else those that the test asks for.
+func workers(asked int) (int, error) {
 	v := os.Getenv("E2E_WORKERS")
 	if v == "" {
-		return 2, nil
+		return asked, nil
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 1 || n > 16 {
