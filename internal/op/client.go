@@ -1,6 +1,7 @@
 package op
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -81,6 +82,7 @@ type call struct {
 	url    string
 	header http.Header
 	form   url.Values // the body of a POST; nil for none
+	body   []byte     // the body of a POST that is no form
 }
 
 // answer is a provider's answer, whatever its status.
@@ -100,8 +102,11 @@ func (c *client) do(ctx context.Context, k call) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.total)
 	defer cancel()
 	var body io.Reader
-	if k.form != nil {
+	switch {
+	case k.form != nil:
 		body = strings.NewReader(k.form.Encode())
+	case k.body != nil:
+		body = bytes.NewReader(k.body)
 	}
 	req, err := http.NewRequestWithContext(ctx, k.method, k.url, body)
 	if err != nil {
