@@ -106,7 +106,8 @@ type Group struct{ ID, Name string }
 // Lookups finds entities. ws is the id of the workspace (`__ws_id` of the
 // configuration), "" where that is not known. Every method answers ErrNotFound
 // when the gateway says that there is none, and any other error, a
-// *LookupError as a rule, when it cannot be known.
+// *LookupError as a rule, when it cannot be known. What they return is shared
+// and must not be changed.
 type Lookups interface {
 	ConsumerByID(ctx context.Context, ws, id string) (*Consumer, error)
 	// ConsumerByUsername prefers the exact spelling also where ignoreCase is set.

@@ -484,7 +484,6 @@ func TestSealedAtRest(t *testing.T) {
 	get := func(sl *seal.Sealer) (secret store.Secret, keys []store.OwnKey, err error) {
 		st := openStore(t, s.Kong(name), Options{Sealer: sl})
 		ready(t, st)
-		defer st.Close()
 		if secret, err = st.SessionSecret(ctx, issuer, issuer.Issuer); err != nil {
 			return secret, nil, err
 		}
@@ -513,13 +512,13 @@ func TestSealedAtRest(t *testing.T) {
 	if err != nil || !v.Equal(first) || string(keys[0].Private.Reveal()) != private {
 		t.Fatalf("in clear before: %v", err)
 	}
-	eventually(t, "the values are sealed", func() bool { return !bytes.Contains(dump(), []byte(private)) })
+	within(t, 5*time.Second, "the values are sealed", func() bool { return !bytes.Contains(dump(), []byte(private)) })
 	// A new key seals anew what an older one sealed.
 	before := dump()
 	if v, _, err := get(sealer(t, "b", "a")); err != nil || !v.Equal(first) {
 		t.Errorf("rotation of the seal key: %v", err)
 	}
-	eventually(t, "the values are sealed anew", func() bool { return !bytes.Equal(dump(), before) })
+	within(t, 5*time.Second, "the values are sealed anew", func() bool { return !bytes.Equal(dump(), before) })
 	var unreadable *store.Unreadable
 	if _, _, err := get(sealer(t, "a")); !errors.As(err, &unreadable) {
 		t.Errorf("with the old key only: %v", err)

@@ -74,8 +74,10 @@ func New(material ...[]byte) (*Sealer, error) {
 	return s, nil
 }
 
-// Load reads a key file: one key a line, newest first; empty lines and lines
-// that begin with # are skipped. loose reports that others than the owner may
+// Load reads a key file: one key a line, the one that seals first; empty lines
+// and lines that begin with # are skipped. To change keys on many nodes, add
+// the new one as the last line everywhere, then make it the first everywhere;
+// what the old one sealed is sealed anew, and it can go. loose reports that others than the owner may
 // read the file.
 func Load(path string) (s *Sealer, loose bool, err error) {
 	f, err := os.Open(path)
