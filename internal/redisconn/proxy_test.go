@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,6 +141,65 @@ func TestRefusalsEchoNothing(t *testing.T) {
 		}
 		if strings.ContainsAny(err.Error(), "\x1b\x00\r\n") {
 			t.Errorf("%q", err)
+		}
+	}
+}
+
+// dropping hands everything on to a server, but closes a connection in place
+// of each answer to the named command, as often as left says.
+func dropping(t *testing.T, to, drop string, left *atomic.Int32) redisconn.Address {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				server, err := net.Dial("tcp", to)
+				if err != nil {
+					return
+				}
+				defer server.Close()
+				answer := make([]byte, 64<<10)
+				for in := bufio.NewReader(c); ; {
+					raw, name, err := command(in)
+					if err != nil {
+						return
+					}
+					server.Write(raw)
+					n, err := server.Read(answer) // the tests' answers come whole
+					if err != nil || name == drop && left.Add(-1) >= 0 {
+						return
+					}
+					c.Write(answer[:n])
+				}
+			}()
+		}
+	}()
+	return redisconn.Address{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
+}
+
+// TestLostAnswers: what a restart swallows is asked for again.
+func TestLostAnswers(t *testing.T) {
+	s := testservers.StartRedis(t, testservers.RedisOptions{})
+	var left atomic.Int32
+	for drop, op := range map[string]func(*redisconn.Client) error{
+		"getrange": func(c *redisconn.Client) error { _, err := c.Get(t.Context(), "k", 10); return err },
+		"set":      func(c *redisconn.Client) error { return c.Set(t.Context(), "k", nil, time.Minute) },
+		"del":      func(c *redisconn.Client) error { return c.Delete(t.Context(), "k") },
+		"evalsha":  func(c *redisconn.Client) error { _, err := c.Run(t.Context(), twice, "k", "v"); return err },
+		"hello":    func(c *redisconn.Client) error { return c.Check(t.Context()) },
+	} {
+		left.Store(2)
+		if err := op(connect(t, redisconn.Options{Address: dropping(t, s.Addr(), drop, &left)})); err != nil || left.Load() >= 0 {
+			t.Errorf("%s: %v, %d left", drop, err, left.Load())
 		}
 	}
 }

@@ -298,8 +298,9 @@ func TestDownIsToldInTime(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), short/4)
 			defer cancel()
+			c.o.ConnectTimeout, c.o.SendTimeout, c.o.ReadTimeout = 0, 0, 0 // 2 s each
 			began = time.Now()
-			_, err = client.Get(ctx, "k", 10)
+			_, err = connect(t, c.o).Get(ctx, "k", 10)
 			refused(t, err)
 			if d := time.Since(began); d > short+400*time.Millisecond {
 				t.Errorf("with a deadline of %v it took %v", short/4, d)

@@ -9,9 +9,9 @@
 //
 // Every step touches one key, so it runs on a cluster as on one server. Times
 // to live are counted by Redis, moments by the callers' clocks. Redis copies to
-// replicas without waiting: a failover can lose the last writes, so a session
-// may have to be made anew, and a revocation of that moment may be lost (use
-// min-replicas-to-write and WAIT-like settings of the server against that).
+// replicas without waiting, so a failover can lose its last writes: a session is
+// then made anew by a login, while a revocation or a lock of that moment is lost.
+// The server's min-replicas-to-write narrows that gap.
 //
 // Imported by the wiring.
 package redis

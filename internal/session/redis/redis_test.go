@@ -147,6 +147,40 @@ func TestKeysAndTimes(t *testing.T) {
 	}
 }
 
+// TestStepsMayBeRepeated: an answer that is lost is asked for again, so each
+// script must come to the same end when it is run twice.
+func TestStepsMayBeRepeated(t *testing.T) {
+	s := testservers.StartRedis(t, testservers.RedisOptions{})
+	store := redis.New(again{connect(t, redisconn.Options{Address: at(s)})}, "", nil)
+	ctx := t.Context()
+	if err := store.Set(ctx, "k", []byte("one"), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := store.Swap(ctx, "k", []byte("one"), []byte("two"), time.Minute); !ok || err != nil {
+		t.Errorf("Swap = %v, %v", ok, err)
+	}
+	if ok, err := store.Swap(ctx, "k", []byte("one"), []byte("three"), time.Minute); ok || err != nil {
+		t.Errorf("Swap of what is gone = %v, %v", ok, err)
+	}
+	locks := redis.NewLocks(again{connect(t, redisconn.Options{Address: at(s)})}, "", nil)
+	for _, want := range []string{"first", "first"} {
+		v, err := locks.Once(ctx, "k", time.Minute, time.Minute, func(context.Context) ([]byte, error) { return []byte("first"), nil })
+		if err != nil || string(v) != want {
+			t.Errorf("Once = %q, %v", v, err)
+		}
+	}
+}
+
+// again runs every script twice.
+type again struct{ *redisconn.Client }
+
+func (a again) Run(ctx context.Context, s *redisconn.Script, key string, args ...any) (any, error) {
+	if _, err := a.Client.Run(ctx, s, key, args...); err != nil {
+		return nil, err
+	}
+	return a.Client.Run(ctx, s, key, args...)
+}
+
 func TestForeignValuesAreFailures(t *testing.T) {
 	s := testservers.StartRedis(t, testservers.RedisOptions{})
 	store := redis.New(connect(t, redisconn.Options{Address: at(s)}), "", nil)
@@ -221,6 +255,9 @@ func TestRevokedAt(t *testing.T) {
 		if err := store.Revoke(ctx, "sub", base.Add(from), base.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := store.Revoke(ctx, "sub", base.Add(10*time.Second), base.Add(time.Minute)); err != nil { // never shortens
+		t.Fatal(err)
 	}
 	want(0, -1)
 	want(5*time.Second, 5*time.Second)
