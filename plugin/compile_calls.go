@@ -22,6 +22,7 @@ type Caches struct {
 	Tokens        *cache.Cache[*rp.TokenResponse]
 	Introspection *cache.Cache[*introspected]
 	UserInfo      *cache.Cache[*rp.UserInfo]
+	Claims        *cache.Cache[*collected]
 }
 
 const (
@@ -33,7 +34,7 @@ const (
 // NewCaches returns empty caches.
 func NewCaches(now func() time.Time) *Caches {
 	o := cache.Options{Bytes: answerBytes, Budget: callBudget, Now: now}
-	return &Caches{cache.New[*rp.TokenResponse](o), cache.New[*introspected](o), cache.New[*rp.UserInfo](o)}
+	return &Caches{cache.New[*rp.TokenResponse](o), cache.New[*introspected](o), cache.New[*rp.UserInfo](o), cache.New[*collected](o)}
 }
 
 // introspected is an introspection answer, active or not.

@@ -27,9 +27,6 @@ type pending struct {
 // notYet lists what has no effect in this version. Features take their lines
 // out when they land; in the end it is empty.
 var notYet = []pending{
-	// Introspection and userinfo.
-	{path: "resolve_distributed_claims"},
-
 	// Verification and proof of possession.
 	{path: "proof_of_possession_dpop", refuse: true},
 	{path: "proof_of_possession_mtls", refuse: true},

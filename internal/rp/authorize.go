@@ -37,6 +37,9 @@ func (id *Identity) have(r *Requirement) []string {
 		if v, ok := claims.Lookup(id.UserInfo, r.Path); ok {
 			return claims.Words(v)
 		}
+		if v, ok := claims.Lookup(id.userInfoExtra, r.Path); ok {
+			return claims.Words(v)
+		}
 	}
 	if id.Access == nil && id.Introspection == nil {
 		if r.Name == "scopes" && id.Scope != "" {
@@ -44,6 +47,9 @@ func (id *Identity) have(r *Requirement) []string {
 		}
 		if id.ID != nil {
 			if v, ok := claims.Lookup(id.ID.Claims, r.Path); ok {
+				return claims.Words(v)
+			}
+			if v, ok := claims.Lookup(id.idExtra, r.Path); ok {
 				return claims.Words(v)
 			}
 		}
@@ -66,8 +72,14 @@ func (id *Identity) carries(name string) bool {
 			if _, ok := id.ID.Claims[name]; ok {
 				return true
 			}
+			if _, ok := id.idExtra[name]; ok {
+				return true
+			}
 		}
 		if _, ok := id.UserInfo[name]; ok {
+			return true
+		}
+		if _, ok := id.userInfoExtra[name]; ok {
 			return true
 		}
 	}

@@ -101,6 +101,7 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	if err := x.learn(ctx, id); err != nil {
 		return nil, err
 	}
+	x.collect(ctx, id)
 	if err := p.Claims.authorize(id); err != nil {
 		return nil, err
 	}

@@ -33,6 +33,9 @@ type Identity struct {
 	Kong           *KongToken // of the kong_oauth2 method
 	replay         []Field    // token_headers_replay
 	userInfoSource bool       // userinfo counts as a claim source
+
+	// Claims that the ID token and userinfo only point to.
+	idExtra, userInfoExtra claims.Object
 }
 
 // Find looks a claim path up in the claim sources, in their one order: access
@@ -52,9 +55,15 @@ func (id *Identity) Find(p claims.Path) (any, bool) {
 		if v, ok := claims.Lookup(id.ID.Claims, p); ok {
 			return v, true
 		}
+		if v, ok := claims.Lookup(id.idExtra, p); ok {
+			return v, true
+		}
 	}
 	if id.UserInfo != nil && id.userInfoSource {
 		if v, ok := claims.Lookup(id.UserInfo, p); ok {
+			return v, true
+		}
+		if v, ok := claims.Lookup(id.userInfoExtra, p); ok {
 			return v, true
 		}
 	}

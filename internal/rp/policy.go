@@ -28,6 +28,8 @@ type Policy struct {
 	IntrospectJWT   bool // introspect_jwt_tokens
 	SearchUserInfo  bool // search_user_info, or a header that needs it
 	UserInfoClaims  bool // search_user_info: it is a claim source
+	// DistributedClaims follows _claim_sources (resolve_distributed_claims).
+	DistributedClaims bool
 	Bearer          BearerPolicy
 	Code            CodePolicy
 	Login           LoginPolicy

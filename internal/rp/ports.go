@@ -123,6 +123,9 @@ type Provider interface {
 	// whom the answer must be about. expiry bounds how long it is kept. Errors
 	// may be ErrNoEndpoint.
 	UserInfo(ctx context.Context, raw token.Opaque, subject string, expiry time.Time, f Forward) (*UserInfo, error)
+	// DistributedClaims asks a claims source (OpenID Connect Core 5.6.2). What
+	// it returns may hold more than was wanted of it.
+	DistributedClaims(ctx context.Context, s ClaimsSource) (claims.Object, error)
 	// Revoke withdraws a token at the provider (RFC 7009); hint is its type.
 	Revoke(ctx context.Context, client int, raw token.Opaque, hint string) error
 	// EndSessionURL is where a client is sent to log out (OpenID Connect
