@@ -17,6 +17,7 @@ var owners = map[string][]string{
 	"github.com/Kong/go-pdk":              {"plugin", "internal/kong", "internal/sandbox/gateway"},
 	"github.com/go-jose/go-jose/v4":       {"internal/token", "internal/jwks", "internal/op", "internal/sandbox/provider"},
 	"github.com/coreos/go-oidc/v3":        {"internal/op", "internal/sandbox/provider"},
+	"golang.org/x/crypto/ocsp":            {"internal/certcheck"},
 	"golang.org/x/oauth2":                 {"internal/op", "internal/sandbox/provider"},
 	"github.com/gorilla/securecookie":     {"internal/session"},
 	"github.com/redis/go-redis/v9":        {"internal/redisconn"},
@@ -30,6 +31,7 @@ var owners = map[string][]string{
 // layers says what a package of ours may import of ours. A package that is not
 // listed may import anything but what the sandbox rule forbids.
 var layers = map[string][]string{
+	"internal/certcheck":   {},
 	"internal/claims":      {},
 	"internal/token":       {"internal/claims"},
 	"internal/jwks":        {"internal/token", "internal/claims"},
@@ -46,7 +48,7 @@ var layers = map[string][]string{
 	"internal/session/redis":     {"internal/session", "internal/redisconn", "internal/store"},
 	"internal/session/memcached": {"internal/session"},
 	"internal/clustercache":      {"internal/redisconn"},
-	"internal/sandbox":     {"internal/sandbox"},
+	"internal/sandbox":           {"internal/sandbox"},
 }
 
 type pkg struct {
