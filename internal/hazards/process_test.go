@@ -158,6 +158,16 @@ func launch(t testing.TB, path string, args ...string) *process {
 	return p
 }
 
+// heard fails unless the process writes text soon.
+func (p *process) heard(text string) {
+	p.t.Helper()
+	select {
+	case <-p.log.says(text):
+	case <-time.After(patience):
+		p.t.Fatalf("the log does not say %q", text)
+	}
+}
+
 // kill ends the process as kill -9 does.
 func (p *process) kill() {
 	p.t.Helper()

@@ -43,7 +43,7 @@ func TestConfigurationThatDoesNotCompile(t *testing.T) {
 			if w.Starts != 1 {
 				t.Errorf("%d instances were started, want 1: Kong was made to try again", w.Starts)
 			}
-			<-p.log.says(c.says)
+			p.heard(c.says)
 		})
 	}
 	// The others are not harmed.

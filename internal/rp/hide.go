@@ -13,7 +13,7 @@ import (
 // pending logins, which are nobody else's.
 func (x *Exchange) hide(ctx context.Context, d *Decision, id *Identity) error {
 	p, c := x.Policy, x.used
-	hidden := func(string) bool { return false }
+	var hidden func(string) bool
 	if p.HideCredentials && c != nil {
 		switch {
 		case c.Method == MethodSession:
@@ -31,7 +31,9 @@ func (x *Exchange) hide(ctx context.Context, d *Decision, id *Identity) error {
 			}
 		}
 	}
-	x.editCookies(d, hidden)
+	if hidden != nil || p.Logins != nil {
+		x.editCookies(d, hidden)
+	}
 	return nil
 }
 
@@ -101,7 +103,7 @@ func (x *Exchange) editCookies(d *Decision, hidden func(string) bool) {
 	drop := false
 	var keep []string
 	eachCookiePair(x.Request.Header, func(name, pair string) {
-		if hidden(name) || x.Policy.Logins != nil && x.Policy.Logins.Owns(name) {
+		if hidden != nil && hidden(name) || x.Policy.Logins != nil && x.Policy.Logins.Owns(name) {
 			drop = true
 			return
 		}
