@@ -48,6 +48,9 @@ var errAbsent = errors.New("no PostgreSQL binaries in /usr/lib/postgresql/*/bin 
 // Main runs the tests of a package with a server that they share, for
 // TestMain: os.Exit(pgtest.Main(m, &server)). Without binaries *s stays nil.
 func Main(m *testing.M, s **Server) int {
+	if slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "-test.fuzz") }) {
+		return m.Run() // fuzzing needs none, and its workers are killed without a word
+	}
 	server, err := start()
 	if err != nil && (!errors.Is(err, errAbsent) || os.Getenv(Required) == "1") {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
