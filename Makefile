@@ -22,10 +22,10 @@ build:
 run: build
 	@exec bin/sandbox run -config kong.yml -plugin bin/openid-connect -proxy $(PROXY) -admin $(ADMIN) -provider $(PROVIDER)
 
-test: build
+test:
 	$(GO) test ./...
 
-test-kong: build
+test-kong:
 	@command -v "$${KONG_BIN:-kong}" >/dev/null || { echo "no Kong: put kong on PATH or set KONG_BIN"; exit 1; }
 	E2E_TARGET=kong $(GO) test -count=1 ./internal/e2e/...
 

@@ -26,6 +26,7 @@ type target struct {
 	writable bool             // the Admin API takes changes of single entities
 	log      func() string    // the gateway's error log
 	binary   string           // the plugin server's
+	config   string           // path of the declarative file that it started with
 	reload   func() error
 	stop     func()
 }
@@ -119,7 +120,7 @@ func startTarget(dir, config string, workers int) (*target, error) {
 		t.stop()
 		return nil, err
 	}
-	t.Proxy, t.Admin, t.log, t.writable, t.binary, t.reload = g.Proxy, g.Admin, g.Log, g.Writable, plugin, g.Reload
+	t.Proxy, t.Admin, t.log, t.writable, t.binary, t.config, t.reload = g.Proxy, g.Admin, g.Log, g.Writable, plugin, path, g.Reload
 	stops = append(stops, g.Stop)
 	return t, nil
 }

@@ -43,7 +43,7 @@ func RealKong() bool { return os.Getenv("E2E_TARGET") == "kong" }
 // Build builds the plugin server into dir and returns its path.
 func Build(dir string) (string, error) {
 	binary := filepath.Join(dir, "openid-connect")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, "kong-openid-connect/cmd/openid-connect")
+	build := exec.Command("go", "build", "-o", binary, "kong-openid-connect/cmd/openid-connect")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the plugin server: %w\n%s", err, out)
 	}
