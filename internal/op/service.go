@@ -136,16 +136,35 @@ func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer,
 			return nil, host, &Error{Call: s.name, Kind: kind, Host: host, Err: err}
 		}
 	}
-	a, err := p.withDPoP(r.dpop, http.MethodPost, address, "", func(proof http.Header) (*answer, error) {
-		// Anew for each attempt: an assertion is good for one.
-		form, header := r.fields(), proof
-		if !r.bare {
-			if err := r.client.Authenticate(method, clientauth.Call{Endpoint: address, Form: form, Header: header, Now: p.env.Now()}); err != nil {
-				return nil, &Error{Call: s.name, Kind: Misconfigured, Host: host, Err: err}
+	send := func(audience string) (*answer, error) {
+		return p.withDPoP(r.dpop, http.MethodPost, address, "", func(proof http.Header) (*answer, error) {
+			// Anew for each attempt: an assertion is good for one.
+			form, header := r.fields(), proof
+			if !r.bare {
+				if err := r.client.Authenticate(method, clientauth.Call{Endpoint: audience, Form: form, Header: header, Now: p.env.Now()}); err != nil {
+					return nil, &Error{Call: s.name, Kind: Misconfigured, Host: host, Err: err}
+				}
 			}
+			setHeaders(header, r.headers)
+			return connections.do(ctx, call{name: s.name, method: http.MethodPost, url: address, header: header, form: form})
+		})
+	}
+	a, err := send(address)
+	if err == nil && method.UsesAssertion() && a.refusesClient() {
+		// RFC 7523 section 3 names the token endpoint as the audience, and some
+		// providers know no other of theirs. It goes to no other host than that one.
+		if other, terr := p.address(ctx, tokenService, method); terr == nil && other != address && hostOf(other) == host {
+			a, err = send(other)
 		}
-		setHeaders(header, r.headers)
-		return connections.do(ctx, call{name: s.name, method: http.MethodPost, url: address, header: header, form: form})
-	})
+	}
 	return a, host, err
+}
+
+// refusesClient reports whether the answer is invalid_client (RFC 6749 section 5.2).
+func (a *answer) refusesClient() bool {
+	if a.status != http.StatusBadRequest && a.status != http.StatusUnauthorized {
+		return false
+	}
+	o, err := a.object()
+	return err == nil && stringOf(o, "error") == "invalid_client"
 }

@@ -1,9 +1,13 @@
 package op
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"kong-openid-connect/internal/op/clientauth"
@@ -182,5 +186,52 @@ func TestRevoke(t *testing.T) {
 	i.answer("/revocation", 200, "")
 	if err := p.Revoke(t.Context(), RevocationRequest{Client: cl, Token: "rt", Param: "tok"}); err != nil || i.request("/revocation").PostForm.Get("tok") != "rt" {
 		t.Error("the name of the argument is not used")
+	}
+}
+
+// TestAssertionForATokenEndpoint: a provider that knows its token endpoint as
+// the audience of assertions only, as Keycloak does at revocation.
+func TestAssertionForATokenEndpoint(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		calls   int
+		refused bool
+	}{
+		{"same host", 2, false},
+		{"another host", 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			i, p := newServices(t)
+			if c.name == "another host" {
+				i.set(func(i *idp) {
+					i.document["revocation_endpoint"] = strings.Replace(i.URL, "127.0.0.1", "localhost", 1) + "/revocation"
+				})
+			}
+			cl := client1(t, clientauth.Options{Secret: "secret-secret-secret-secret-secret-secret", Method: clientauth.SecretJWT})
+			var audiences []string
+			i.handle("/revocation", func(w http.ResponseWriter, r *http.Request) {
+				parts := strings.Split(r.FormValue("client_assertion"), ".")
+				raw, err := base64.RawURLEncoding.DecodeString(parts[1])
+				if err != nil {
+					t.Error(err)
+				}
+				var claims struct {
+					Aud string `json:"aud"`
+				}
+				if err := json.Unmarshal(raw, &claims); err != nil {
+					t.Error(err)
+				}
+				audiences = append(audiences, claims.Aud)
+				if claims.Aud != i.URL+tokenPath {
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(http.StatusUnauthorized)
+					io.WriteString(w, `{"error":"invalid_client"}`)
+				}
+			})
+			err := p.Revoke(t.Context(), RevocationRequest{Client: cl, Token: "rt"})
+			if (err != nil) != c.refused || len(audiences) != c.calls {
+				t.Errorf("audiences %q: %v", audiences, err)
+			}
+		})
 	}
 }

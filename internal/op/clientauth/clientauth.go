@@ -36,6 +36,9 @@ const (
 // of its connection (RFC 8705 section 2).
 func (m Method) UsesCertificate() bool { return m == TLS || m == SelfSignedTLS }
 
+// UsesAssertion reports whether the client proves itself by a signed JWT (RFC 7523 section 2.2).
+func (m Method) UsesAssertion() bool { return m == SecretJWT || m == PrivateKeyJWT }
+
 // Options describe a client.
 type Options struct {
 	ID     string
