@@ -144,21 +144,21 @@ func (c *Client) Get(ctx context.Context, key string, limit int) ([]byte, error)
 		return nil, err
 	}
 	defer end()
-	s, err := c.uc.GetRange(ctx, key, 0, int64(limit)).Result()
+	v, err := c.uc.GetRange(ctx, key, 0, int64(limit)).Bytes()
 	if err != nil {
 		return nil, c.fail("get", err)
 	}
-	return c.bounded(s, limit)
+	return c.bounded(v, limit)
 }
 
-func (c *Client) bounded(s string, limit int) ([]byte, error) {
+func (c *Client) bounded(v []byte, limit int) ([]byte, error) {
 	switch {
-	case s == "":
+	case len(v) == 0:
 		return nil, nil
-	case len(s) > limit:
+	case len(v) > limit:
 		return nil, &Error{Op: "get", Where: c.where, reason: "the value is longer than anything that was written: another program uses the same keys", err: ErrTooLarge}
 	}
-	return []byte(s), nil
+	return v, nil
 }
 
 // GetAll is Get for several keys in one turn; results are in the keys' order.
@@ -181,11 +181,13 @@ func (c *Client) GetAll(ctx context.Context, limit int, keys ...string) ([][]byt
 	}
 	out := make([][]byte, len(keys))
 	for i, r := range replies {
-		v, err := c.bounded(r.Val(), limit)
+		v, err := r.Bytes()
 		if err != nil {
+			return nil, c.fail("get", err)
+		}
+		if out[i], err = c.bounded(v, limit); err != nil {
 			return nil, err
 		}
-		out[i] = v
 	}
 	return out, nil
 }

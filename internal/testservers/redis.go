@@ -142,7 +142,7 @@ func (r *Redis) Do(args ...string) (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if r.Roots != nil {
 		c = tls.Client(c, &tls.Config{RootCAs: r.Roots, ServerName: ServerName})
 	}

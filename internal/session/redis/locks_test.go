@@ -155,6 +155,30 @@ func TestDeadNodeHoldsNobodyUp(t *testing.T) {
 	}
 }
 
+// TestNextAttemptIsAnotherOne: whoever waited for an attempt that failed is
+// told so, though the next one holds the lock before it looks again.
+func TestNextAttemptIsAnotherOne(t *testing.T) {
+	a, b, _ := twoNodes(t)
+	release := hold(t, a, "k", time.Minute)
+	lost := make(chan error, 1)
+	go func() {
+		_, err := b.Once(context.Background(), "k", time.Minute, time.Minute, never(t))
+		lost <- err
+	}()
+	wait(500 * time.Millisecond) // it looks every 150 ms by now
+	_ = release(nil, errors.New("failed"))
+	release = hold(t, a, "k", time.Minute)
+	select {
+	case err := <-lost:
+		if !errors.Is(err, store.ErrLost) {
+			t.Errorf("waiting caller: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it waits for another attempt")
+	}
+	_ = release(nil, nil)
+}
+
 func TestPanicFreesTheLock(t *testing.T) {
 	a, b, _ := twoNodes(t)
 	func() {
