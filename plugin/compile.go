@@ -45,6 +45,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		Headers:           rp.NewHeaderPolicy(upstreamRules(c), downstreamRules(c)),
 		Consumer:          consumerPolicy(c),
 		HideCredentials:   c.HideCredentials,
+		MaxHeader:         env.MaxHeaderLine,
 		Leeway:            seconds(c.Leeway),
 		Refresh:           c.RefreshTokens,
 		Errors: rp.ErrorPolicy{

@@ -112,7 +112,7 @@ func (r *Request) parseForm(ctx context.Context) error {
 		if err := r.Need(ctx, NeedMethod); err != nil {
 			return err
 		}
-		if r.Method == "GET" || r.Method == "HEAD" {
+		if r.Method == "GET" || r.Method == "HEAD" || isUpgrade(r.Header) {
 			kind = formNone
 		}
 	}
@@ -144,6 +144,10 @@ func (r *Request) parseForm(ctx context.Context) error {
 	r.form = f
 	return nil
 }
+
+// isUpgrade reports whether a request opens a WebSocket or the like: what
+// follows its header is no body (behaviour.md 15.5).
+func isUpgrade(h Header) bool { return h.Get("upgrade") != "" }
 
 func bodyKind(contentType string) formKind {
 	if contentType == "" {

@@ -3,7 +3,6 @@ package rp
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"kong-openid-connect/internal/claims"
 )
@@ -134,7 +133,9 @@ func (x *Exchange) principal(ctx context.Context, id *Identity) (*Principal, err
 		pr.CredentialID, pr.kong = id.Kong.CredentialID, id.Kong
 	case p.Credential != nil:
 		if v, ok := id.Find(p.Credential); ok {
-			pr.CredentialID, _ = claims.Text(v)
+			if s, ok := claimText(v); ok && len(s) <= DefaultMaxHeader {
+				pr.CredentialID = s
+			}
 		}
 	}
 	if p.Groups != nil {
@@ -149,7 +150,7 @@ func (x *Exchange) principal(ctx context.Context, id *Identity) (*Principal, err
 func (pr *Principal) apply(d *Decision) {
 	set := func(name, v string) {
 		if v != "" {
-			d.Upstream.Set = append(d.Upstream.Set, Field{name, v})
+			d.Upstream.Set = put(d.Upstream.Set, Field{name, v})
 		}
 	}
 	if c := pr.Consumer; c != nil {
@@ -158,8 +159,8 @@ func (pr *Principal) apply(d *Decision) {
 		set("X-Consumer-Username", c.Username)
 	}
 	set("X-Credential-Identifier", pr.CredentialID)
-	set("X-Authenticated-Groups", strings.Join(pr.Groups, ", "))
-	set("X-Consumer-Groups", strings.Join(pr.ConsumerGroups, ", "))
+	set("X-Authenticated-Groups", joinList(pr.Groups))
+	set("X-Consumer-Groups", joinList(pr.ConsumerGroups))
 	if pr.kong != nil { // as Kong's OAuth2 plugin does
 		set("X-Authenticated-Scope", pr.kong.Scope)
 		set("X-Authenticated-Userid", pr.kong.UserID)

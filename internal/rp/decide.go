@@ -113,7 +113,9 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 		return nil, err
 	}
 	d := &Decision{Reason: allowed(id.Method)}
-	x.headers(d, id)
+	if err := x.headers(ctx, d, id); err != nil {
+		return nil, err
+	}
 	if p.Login.Methods.Has(id.Method) {
 		if err := x.loginAction(ctx, d, id); err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package rp
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
@@ -43,6 +44,8 @@ type HeaderPolicy struct {
 	Upstream   []HeaderRule
 	Downstream []HeaderRule
 	guard      map[string]bool // canonical names of Upstream: never taken from the client
+	// The keys that verified the tokens are sent on, so they have to be known.
+	accessKey, idKey bool
 }
 
 // NewHeaderPolicy returns the policy of the rules. Where two rules set one
@@ -52,6 +55,12 @@ func NewHeaderPolicy(upstream, downstream []HeaderRule) HeaderPolicy {
 	for _, r := range upstream {
 		if n := Canonical(r.Name); n != "authorization" {
 			h.guard[n] = true
+		}
+	}
+	for _, rules := range [][]HeaderRule{upstream, downstream} {
+		for _, r := range rules {
+			h.accessKey = h.accessKey || r.Source == FromAccessTokenJWK
+			h.idKey = h.idKey || r.Source == FromIDTokenJWK
 		}
 	}
 	return h
@@ -89,17 +98,27 @@ func (x *Exchange) preflight() *Decision {
 	return d
 }
 
-// headers fills the header edits of an admitted request.
-func (x *Exchange) headers(d *Decision, id *Identity) {
+// headers fills the header edits of an admitted request. What is too long for
+// the service ends the request, as it would there: a header that is left out
+// could mean anything. The client misses what is too long for it.
+func (x *Exchange) headers(ctx context.Context, d *Decision, id *Identity) error {
 	p := x.Policy
 	x.strip(&d.Upstream, false)
-	d.Upstream.Set = x.apply(p.Headers.Upstream, id)
-	d.Downstream.Set = x.apply(p.Headers.Downstream, id)
+	var long string
+	if d.Upstream.Set, long = x.apply(p.Headers.Upstream, id); long != "" {
+		return &Error{Description: "the value of request header " + long + " is too long to be sent", Reason: "header_too_long"}
+	}
+	if d.Downstream.Set, long = x.apply(p.Headers.Downstream, id); long != "" {
+		p.warn(ctx, "the value of a response header is too long; it is left out", "header", long)
+	}
+	return nil
 }
 
-func (x *Exchange) apply(rules []HeaderRule, id *Identity) []Field {
+// apply returns the fields of the rules that have a value, and the name of one
+// whose value is too long.
+func (x *Exchange) apply(rules []HeaderRule, id *Identity) (fields []Field, long string) {
 	if len(rules) == 0 {
-		return nil
+		return nil, ""
 	}
 	out := make([]Field, 0, len(rules)+1)
 next:
@@ -111,6 +130,10 @@ next:
 		if rules[i].Bearer {
 			v = x.bearerValue(v)
 		}
+		if len(v) > rules[i].limit(x.Policy) {
+			long = rules[i].Name
+			continue
+		}
 		for j := range out {
 			if out[j].Name == rules[i].Name {
 				out[j].Value = v
@@ -119,7 +142,7 @@ next:
 		}
 		out = append(out, Field{rules[i].Name, v})
 	}
-	return out
+	return out, long
 }
 
 // bearerValue returns token with its scheme: what the client sent, where that
@@ -139,7 +162,7 @@ func (x *Exchange) headerValue(r *HeaderRule, id *Identity) (string, bool) {
 		if !ok {
 			return "", false
 		}
-		return claims.Text(v)
+		return claimText(v)
 	case FromAccessToken:
 		return id.AccessToken.Reveal(), true
 	case FromIDToken:

@@ -214,7 +214,7 @@ func (x *Exchange) tokensIdentity(ctx context.Context, g Grant, tr *TokenRespons
 		id.IDToken = ""
 	case hit:
 		// It was verified when it came.
-		id.ID, err = p.Provider.Decode(tr.IDToken)
+		id.ID, err = x.keptID(ctx, g.Client, tr.IDToken)
 	default:
 		id.ID, err = p.Provider.VerifyIDToken(ctx, tr.IDToken, IDTokenExpectation{Client: g.Client, AccessToken: tr.AccessToken, Method: g.Method})
 	}

@@ -98,17 +98,45 @@ func (x *Exchange) sessionIdentity(ctx context.Context, s *Session) (*Identity, 
 		}
 		return id, nil
 	}
-	if jws {
-		if id.Access, err = p.Provider.Decode(t.AccessToken); err != nil {
+	if jws && readable(t.Method) {
+		if id.Access, err = x.keptAccess(ctx, t.Client, t.AccessToken); err != nil {
 			return nil, err
 		}
 	}
 	if t.IDToken != "" {
-		if id.ID, err = p.Provider.Decode(t.IDToken); err != nil {
+		if id.ID, err = x.keptID(ctx, t.Client, t.IDToken); err != nil {
 			return nil, err
 		}
 	}
 	return id, nil
+}
+
+// readable reports whether the access tokens of a method are read. Those of
+// the others were judged by somebody else, who answered with the claims.
+func readable(m Method) bool {
+	return m != MethodIntrospection && m != MethodUserInfo && m != MethodKongOAuth2
+}
+
+// keptAccess reads an access token that was verified before. Its key is not
+// kept: where a header shows it, the token is verified again, which the cache
+// makes cheap, and without success only the header is missing.
+func (x *Exchange) keptAccess(ctx context.Context, client int, raw token.Opaque) (*token.Token, error) {
+	if x.Policy.Headers.accessKey {
+		if t, err := x.Policy.Provider.VerifyAccessToken(ctx, client, raw, MethodSession); err == nil {
+			return t, nil
+		}
+	}
+	return x.Policy.Provider.Decode(raw)
+}
+
+// keptID does the same for an ID token.
+func (x *Exchange) keptID(ctx context.Context, client int, raw token.Opaque) (*token.Token, error) {
+	if x.Policy.Headers.idKey {
+		if t, err := x.Policy.Provider.VerifyIDToken(ctx, raw, IDTokenExpectation{Client: client, Method: MethodSession}); err == nil {
+			return t, nil
+		}
+	}
+	return x.Policy.Provider.Decode(raw)
 }
 
 // keepSession starts a session for a method that makes one, or touches the

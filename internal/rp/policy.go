@@ -21,28 +21,29 @@ type Policy struct {
 	Clients   []Client
 	ClientArg ClientSelector
 
-	Basic           BasicPolicy
-	RefreshToken    RefreshPolicy
-	Forward         ForwardPolicy
-	LegacyExchange  bool // token_exchange_endpoint is set
-	IntrospectJWT   bool // introspect_jwt_tokens
-	SearchUserInfo  bool // search_user_info, or a header that needs it
-	UserInfoClaims  bool // search_user_info: it is a claim source
+	Basic          BasicPolicy
+	RefreshToken   RefreshPolicy
+	Forward        ForwardPolicy
+	LegacyExchange bool // token_exchange_endpoint is set
+	IntrospectJWT  bool // introspect_jwt_tokens
+	SearchUserInfo bool // search_user_info, or a header that needs it
+	UserInfoClaims bool // search_user_info: it is a claim source
 	// DistributedClaims follows _claim_sources (resolve_distributed_claims).
 	DistributedClaims bool
-	Bearer          BearerPolicy
-	Code            CodePolicy
-	Login           LoginPolicy
-	Logout          LogoutPolicy
-	Session         SessionPolicy
-	Claims          ClaimsPolicy
-	Credential      claims.Path // credential_claim; nil = off
-	Groups          claims.Path // authenticated_groups_claim; nil = off
-	Headers         HeaderPolicy
-	HideCredentials bool
-	Leeway          time.Duration
-	Refresh         bool // refresh_tokens
-	Errors          ErrorPolicy
+	Bearer            BearerPolicy
+	Code              CodePolicy
+	Login             LoginPolicy
+	Logout            LogoutPolicy
+	Session           SessionPolicy
+	Claims            ClaimsPolicy
+	Credential        claims.Path // credential_claim; nil = off
+	Groups            claims.Path // authenticated_groups_claim; nil = off
+	Headers           HeaderPolicy
+	MaxHeader         int // bytes of a header value made of claims; 0 = DefaultMaxHeader
+	HideCredentials   bool
+	Leeway            time.Duration
+	Refresh           bool // refresh_tokens
+	Errors            ErrorPolicy
 
 	Provider   Provider
 	Consumer   ConsumerPolicy
