@@ -29,6 +29,11 @@ func NewBrowser(t testing.TB, base string) *Browser {
 	return &Browser{t, base, &http.Client{Jar: jar, Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
+// On returns the same browser, with its cookies, for a subtest.
+func (b *Browser) On(t testing.TB) *Browser {
+	return &Browser{t, b.base, b.HTTP}
+}
+
 // Answer is a response, read whole.
 type Answer struct {
 	*http.Response

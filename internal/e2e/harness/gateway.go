@@ -26,6 +26,7 @@ type Options struct {
 	Config  string // path of a declarative configuration
 	Workers int    // unless E2E_WORKERS says another number
 	Await   string // path that answers 401 once the plugin works
+	Trusted string // file of authorities that sign providers' certificates; "" for the system's
 }
 
 // Gateway is a running gateway with the plugin.
@@ -73,8 +74,13 @@ func Start(o Options) (*Gateway, error) {
 
 func sandbox(o Options) (*Gateway, error) {
 	var log buffer
+	kong := map[string]string{}
+	if o.Trusted != "" {
+		kong["lua_ssl_trusted_certificate"] = o.Trusted
+	}
 	g, err := gateway.Start(gateway.Options{
-		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log,
+		KongEnv: kong,
+		Config:  o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, log.String())
@@ -112,6 +118,9 @@ func kong(o Options) (*Gateway, error) {
 		"pluginserver_openid_connect_query_cmd": o.Plugin + " -dump -kong-prefix " + prefix,
 		"trusted_ips":                           TrustedPeer,
 		"real_ip_header":                        "X-Forwarded-For",
+	}
+	if o.Trusted != "" {
+		conf["lua_ssl_trusted_certificate"] = o.Trusted
 	}
 	if conf["nginx_admin_include"], err = adminInclude(o.Dir, prefix); err != nil {
 		os.RemoveAll(prefix)

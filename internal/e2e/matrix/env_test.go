@@ -116,10 +116,23 @@ func start(dir, plugin string, real map[string]*idp) (*world, error) {
 	}
 	routes = append(routes, w.keys.routes()...)
 	file := filepath.Join(dir, "kong.yml")
-	if err := writeConfig(file, "http://"+up.Addr(), routes); err != nil {
+	var certificates []any
+	var authorities []byte
+	for _, p := range w.providers() {
+		certificates = append(certificates, p.certificates...)
+		authorities = append(authorities, p.authority...)
+	}
+	trusted := ""
+	if len(authorities) > 0 {
+		trusted = filepath.Join(dir, "authorities.pem")
+		if err := os.WriteFile(trusted, authorities, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	if err := writeConfig(file, "http://"+up.Addr(), routes, certificates); err != nil {
 		return nil, err
 	}
-	w.gateway, err = harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: file, Workers: 2, Await: "/ready"})
+	w.gateway, err = harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: file, Workers: 2, Await: "/ready", Trusted: trusted})
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +141,7 @@ func start(dir, plugin string, real map[string]*idp) (*world, error) {
 }
 
 // writeConfig writes a declarative configuration with one route a row.
-func writeConfig(file, service string, rows []route) error {
+func writeConfig(file, service string, rows []route, certificates []any) error {
 	var routes []map[string]any
 	for i, r := range rows {
 		routes = append(routes, map[string]any{
@@ -136,10 +149,14 @@ func writeConfig(file, service string, rows []route) error {
 			"plugins": []any{map[string]any{"name": "openid-connect", "config": r.config}},
 		})
 	}
-	raw, err := yaml.Marshal(map[string]any{
+	all := map[string]any{
 		"_format_version": "3.0",
 		"services":        []any{map[string]any{"name": "echo", "url": service, "routes": routes}},
-	})
+	}
+	if len(certificates) > 0 {
+		all["certificates"] = certificates
+	}
+	raw, err := yaml.Marshal(all)
 	if err != nil {
 		return err
 	}

@@ -285,7 +285,7 @@ var configModules = []module{
 	{"discovery-issuer-mismatch", mismatch, func(p *party) {
 		// The tokens name the true issuer, the document another one.
 		p.refuses()
-		p.accepts(provider.Fault{Name: "wrong-iss", Value: foreign}, fault("authorization-iss-missing"))
+		p.accepts(provider.Fault{Name: "wrong-iss", Token: provider.TokenAny, Value: foreign}, provider.Fault{Name: "authorization-iss-wrong", Value: foreign})
 		p.w.browser(p.t).Get(p.path + "-strict").Want(500)
 	}},
 	{"signing-key-rotation", rotating, func(p *party) {

@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/google/uuid"
 
 	"kong-openid-connect/internal/sandbox/provider"
 	"kong-openid-connect/internal/testproviders"
@@ -32,19 +35,23 @@ type idp struct {
 	name    string
 	issuer  string
 	issuerB string // Keycloak's second realm
-	clients map[string]testproviders.Client
+	// tlsIssuer is the issuer of clients that authenticate by certificate; ""
+	// where the provider knows none.
+	tlsIssuer    string
+	certificates []any             // Kong's certificate entities
+	certificate  map[string]string // their ids
+	authority    []byte            // PEM
+	clients      map[string]testproviders.Client
 	// live is the client whose access tokens the provider can withdraw, and
 	// answer introspection and userinfo for.
-	live string
-	// revokes says whether an access token that the plugin revokes is dead at
-	// the introspection endpoint from then on.
+	live      string
 	endpoints map[string]string // URLs by endpoint
 	expired   map[string]spent  // access tokens by client, of two seconds
 
 	count   func(endpoint string) int
 	reset   func()
 	setDown func(bool)
-	short   func(client string, seconds any) error // lifetime of access tokens; nil for the default
+	shorten func(client string, seconds any) error // the life of access tokens; nil where the client short's will do
 	stop    func()
 	own     *provider.Server // the sandbox's
 }
@@ -56,7 +63,19 @@ type spent struct {
 
 // overHTTP describes a provider of package testproviders.
 func overHTTP(t *testing.T, r *testproviders.Provider) *idp {
-	p := &idp{name: r.Name, issuer: r.Issuer, issuerB: r.IssuerB, clients: r.Clients, live: "kong", setDown: r.SetDown}
+	p := &idp{
+		name: r.Name, issuer: r.Issuer, issuerB: r.IssuerB, tlsIssuer: r.Issuer, clients: r.Clients, live: "kong", setDown: r.SetDown,
+		authority: r.CAPEM, certificate: map[string]string{},
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Certificates)) {
+		cert, key := r.CertificatePEM(name)
+		id := uuid.NewString()
+		p.certificate[name] = id
+		p.certificates = append(p.certificates, map[string]any{"id": id, "cert": string(cert), "key": string(key)})
+	}
+	if r.Name == "keycloak" {
+		p.tlsIssuer = r.TLSIssuer
+	}
 	p.count = func(endpoint string) int {
 		u, err := url.Parse(p.endpoints[endpoint])
 		if err != nil {
@@ -65,11 +84,10 @@ func overHTTP(t *testing.T, r *testproviders.Provider) *idp {
 		return r.Count(u.Path)
 	}
 	p.reset = func() { _ = r.ResetCounts() }
-	p.short = func(string, any) error { return nil } // its client "short" will do
 	if r.Name == "oidc-provider" {
 		// Its JWT access tokens cannot be withdrawn or introspected.
 		p.live = "opaque"
-		p.short = func(client string, seconds any) error {
+		p.shorten = func(client string, seconds any) error {
 			return r.UpdateClient(context.Background(), client, map[string]any{"access_token_seconds": seconds})
 		}
 	}
@@ -100,7 +118,6 @@ func startSandboxProvider() (*idp, error) {
 			}
 		}
 	}
-	p.short = func(string, any) error { return nil }
 	return p, nil
 }
 
@@ -159,24 +176,28 @@ func (p *idp) prepare() error {
 	}
 	p.endpoints["jwks"], _ = doc["jwks_uri"].(string)
 	p.expired = map[string]spent{}
-	for _, client := range []string{"short", p.live} {
-		if err := p.short(client, 2); err != nil {
-			return err
-		}
+	spend := func(client string) error {
 		answer, err := p.ask(token, client, passwordForm("alex", "doe"))
 		if err != nil {
 			return err
 		}
-		if err := p.short(client, nil); err != nil {
-			return err
-		}
 		p.expired[client] = spent{answer.AccessToken, time.Now().Add(2 * time.Second)}
+		return nil
 	}
-	// Where the live client's tokens cannot be made short, that of the client short stands in.
-	if p.name != "oidc-provider" {
+	if err := spend("short"); err != nil {
+		return err
+	}
+	if p.shorten == nil {
 		p.expired[p.live] = p.expired["short"]
+		return nil
 	}
-	return nil
+	if err := p.shorten(p.live, 2); err != nil {
+		return err
+	}
+	if err := spend(p.live); err != nil {
+		return err
+	}
+	return p.shorten(p.live, nil)
 }
 
 // spentToken returns an access token of a client that has expired.

@@ -248,7 +248,7 @@ func TestSessionMethod(t *testing.T) {
 		}
 		t.Run("success", func(t *testing.T) {
 			p.reset()
-			b.Get(path).Echo().Bearer()
+			b.On(t).Get(path).Echo().Bearer()
 			if n := p.count(token); n != 0 {
 				t.Errorf("%d token requests", n)
 			}
@@ -266,7 +266,7 @@ func TestSessionMethod(t *testing.T) {
 		t.Run("session of another configuration", func(t *testing.T) {
 			w.browser(t).Get(path+"-short", "Cookie", "session="+cookie.Value).Want(401)
 		})
-		t.Run("provider down", func(t *testing.T) { p.down(func() { b.Get(path).Want(200) }) })
+		t.Run("provider down", func(t *testing.T) { p.down(func() { b.On(t).Get(path).Want(200) }) })
 	})
 }
 
@@ -283,14 +283,15 @@ func TestSessionWhoseTokenExpires(t *testing.T) {
 	time.Sleep(2500 * time.Millisecond)
 	at(t, func(t *testing.T, w *world, p *idp) {
 		t.Run("refreshed", func(t *testing.T) {
-			p.down(func() { refreshed[p].Get("/methods/" + p.name + "/session-short").Want(500) })
+			b := refreshed[p].On(t)
+			p.down(func() { b.Get("/methods/" + p.name + "/session-short").Want(500) })
 			p.reset()
-			refreshed[p].Get("/methods/" + p.name + "/session-short").Want(200)
+			b.Get("/methods/" + p.name + "/session-short").Want(200)
 			if n := p.count(token); n != 1 {
 				t.Errorf("%d token requests", n)
 			}
 		})
-		t.Run("expired", func(t *testing.T) { not[p].Get("/methods/" + p.name + "/session-unrefreshed").Want(401) })
+		t.Run("expired", func(t *testing.T) { not[p].On(t).Get("/methods/" + p.name + "/session-unrefreshed").Want(401) })
 	})
 }
 
