@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/session"
+	"kong-openid-connect/internal/store"
 	"kong-openid-connect/internal/token"
 )
 
@@ -88,10 +90,17 @@ type sessions struct {
 	manager keyed[session.Manager]
 	binds   rp.Needs
 	names   []string
-	due     session.Timeouts
+	locks   store.Locks // nil: this process is alone
 }
 
 func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error) {
+	where, err := openStorage(c, env)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := where.store.(session.Index); !ok && c.SessionStoreMetadata && where.store != nil {
+		return nil, errors.New("session_store_metadata: memcached keeps no index of sessions: use redis, or leave it off")
+	}
 	cfg := session.Config{
 		Cookie:             cookieOf(c.SessionCookieName, c.SessionCookiePath, c.SessionCookieDomain, c.SessionCookieSameSite, c.SessionCookieHTTPOnly, c.SessionCookieSecure),
 		Timeouts:           session.Timeouts{Idling: seconds(c.SessionIdlingTimeout), Rolling: seconds(c.SessionRollingTimeout), Absolute: seconds(c.SessionAbsoluteTimeout)},
@@ -105,10 +114,12 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 		HashSubject:        c.SessionHashSubject,
 		MaxHeaderLine:      env.MaxHeaderLine,
 		LoginCookie:        c.AuthorizationCookieName,
-		Revocations:        env.Revocations,
+		Store:              where.store,
+		StoreMetadata:      c.SessionStoreMetadata && where.store != nil,
+		Revocations:        where.revocations,
 		Now:                env.Now,
 	}
-	s := &sessions{names: []string{c.SessionCookieName}, due: cfg.Timeouts}
+	s := &sessions{names: []string{c.SessionCookieName}, locks: where.locks}
 	if c.SessionRemember {
 		s.names = append(s.names, c.SessionRememberCookieName)
 	}
@@ -196,15 +207,69 @@ func (s *sessions) Start(ctx context.Context, b rp.Browser, subject string, t rp
 	return s.view(m, n, t), cookies, nil
 }
 
-// Update implements rp.Sessions.
-func (s *sessions) Update(ctx context.Context, b rp.Browser, old *rp.Session, t rp.StoredTokens) (*rp.Session, []string, error) {
+// update stores other tokens under a new id.
+func (s *sessions) update(ctx context.Context, m *session.Manager, b rp.Browser, old *rp.Session, t rp.StoredTokens) (*rp.Session, []string, error) {
+	o := old.Handle.(*session.Session)
+	o.Data = pack(t)
+	cookies, err := m.Save(ctx, input(b), o)
+	if err != nil {
+		return nil, nil, sessionError(err)
+	}
+	return s.view(m, o, t), cookies, nil
+}
+
+const (
+	refreshLease = 30 * time.Second // longer than a refresh may take
+	refreshKept  = 10 * time.Second // how long losers find the winner's result
+)
+
+// Refresh implements rp.Sessions: one caller among all nodes refreshes, the
+// others read its sealed session and never refresh themselves.
+func (s *sessions) Refresh(ctx context.Context, b rp.Browser, old *rp.Session, do func(context.Context) (rp.StoredTokens, error)) (*rp.Session, []string, error) {
 	m, err := s.manager.get(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	o := old.Handle.(*session.Session)
-	o.Data = pack(t)
-	cookies, err := m.Save(ctx, input(b), o)
+	if s.locks == nil {
+		t, err := do(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return s.update(ctx, m, b, old, t)
+	}
+	var mine *rp.Session
+	var cookies []string
+	sum := sha256.Sum256([]byte(old.ID))
+	sealed, err := s.locks.Once(ctx, "refresh-"+hex.EncodeToString(sum[:16]), refreshLease, refreshKept, func(ctx context.Context) ([]byte, error) {
+		t, err := do(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if mine, cookies, err = s.update(ctx, m, b, old, t); err != nil {
+			return nil, err
+		}
+		return []byte(mine.Handle.(*session.Session).Sealed()), nil
+	})
+	if err != nil {
+		if e := (*rp.Error)(nil); errors.As(err, &e) {
+			return nil, nil, err
+		}
+		return nil, nil, &rp.Error{Description: "the session's tokens could not be refreshed together with the other nodes", Reason: "refresh_lock", Err: err}
+	}
+	if mine != nil {
+		return mine, cookies, nil
+	}
+	o, _, err := m.OpenSealed(ctx, input(b), string(sealed))
+	if err != nil {
+		return nil, nil, sessionError(err)
+	}
+	if o == nil {
+		return nil, nil, sessionError(session.ErrEnded)
+	}
+	if cookies, err = m.Touch(ctx, input(b), o); err != nil {
+		return nil, nil, sessionError(err)
+	}
+	t, err := unpack(o.Data)
 	if err != nil {
 		return nil, nil, sessionError(err)
 	}

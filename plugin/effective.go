@@ -44,19 +44,6 @@ var notYet = []pending{
 	{path: "principals.principal_by"},
 	{path: "principals.principal_claim"},
 
-	// Sessions.
-	{path: "session_storage", values: "redis memcached memcache", refuse: true},
-	{path: "redis"},
-	{path: "session_memcached_host"},
-	{path: "session_memcached_port"},
-	{path: "session_memcached_prefix"},
-	{path: "session_memcached_socket"},
-	{path: "session_memcached_ssl"},
-	{path: "session_memcached_ssl_verify"},
-	{path: "session_hash_storage_key"},
-	{path: "session_hash_subject"},
-	{path: "session_store_metadata"},
-
 	// Caches.
 	{path: "cluster_cache_items"},
 	{path: "cluster_cache_redis"},

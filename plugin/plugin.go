@@ -16,6 +16,7 @@ import (
 	"kong-openid-connect/internal/param"
 	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/session"
+	"kong-openid-connect/internal/store"
 	"kong-openid-connect/internal/token"
 )
 
@@ -36,6 +37,8 @@ type Environment struct {
 	Entities      Entities                                      // Kong's own data
 	UsedLogins    *session.Used
 	Revocations   session.Revocations // ids of sessions that were ended before their time
+	Locks         store.Locks         // one refresh at a time among all nodes; nil: this process is alone
+	Connections   *Connections        // to Redis
 	MaxHeaderLine int                 // bytes that one request header line may have; 0 for Kong's default
 	Now           func() time.Time
 	Log           *slog.Logger

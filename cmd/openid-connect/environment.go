@@ -84,6 +84,8 @@ func newProcess(o *options, log *slog.Logger) (_ *process, err error) {
 		OwnSigner:     p.ownSigner,
 		UsedLogins:    session.NewUsed(now),
 		Revocations:   b.Store,
+		Locks:         b.Store,
+		Connections:   plugin.NewConnections(roots, now, log),
 		MaxHeaderLine: o.maxHeader,
 		Now:           now,
 		Log:           log,

@@ -76,10 +76,11 @@ func (x *Exchange) refresh(ctx context.Context, b Browser, s *Session) (*refresh
 		ctx := context.WithoutCancel(ctx)
 		ctx, cancel := context.WithTimeout(ctx, refreshBudget)
 		defer cancel()
-		r, err := x.refreshNow(ctx, b, s)
+		ns, cookies, err := p.Sessions.Refresh(ctx, b, s, func(ctx context.Context) (StoredTokens, error) { return x.refreshNow(ctx, s) })
 		if err != nil {
 			return nil, err
 		}
+		r := &refreshed{ns, cookies}
 		p.Flight.keep(s.ID, r, p.Now())
 		return r, nil
 	})
@@ -92,11 +93,12 @@ func (x *Exchange) refresh(ctx context.Context, b Browser, s *Session) (*refresh
 // refreshBudget bounds a refresh, whatever the provider calls inside it add up to.
 const refreshBudget = 20 * time.Second
 
-func (x *Exchange) refreshNow(ctx context.Context, b Browser, s *Session) (*refreshed, error) {
+// refreshNow asks the provider for other tokens and verifies them.
+func (x *Exchange) refreshNow(ctx context.Context, s *Session) (StoredTokens, error) {
 	p, old := x.Policy, s.Tokens
 	tr, err := p.Provider.Refresh(ctx, old.Client, old.RefreshToken)
 	if err != nil {
-		return nil, err
+		return StoredTokens{}, err
 	}
 	t := old
 	t.AccessToken, t.TokenType, t.Expiry = tr.AccessToken, tr.TokenType, tr.Expiry
@@ -108,28 +110,24 @@ func (x *Exchange) refreshNow(ctx context.Context, b Browser, s *Session) (*refr
 	}
 	if token.LooksJWS(t.AccessToken.Reveal()) {
 		if _, err := p.Provider.VerifyAccessToken(ctx, t.Client, t.AccessToken, MethodSession); err != nil {
-			return nil, err
+			return StoredTokens{}, err
 		}
 	}
 	if tr.IDToken != "" {
 		id, err := p.Provider.VerifyIDToken(ctx, tr.IDToken, IDTokenExpectation{Client: old.Client, AccessToken: tr.AccessToken, Method: MethodSession})
 		if err != nil {
-			return nil, err
+			return StoredTokens{}, err
 		}
 		// OpenID Connect Core 12.2: a refreshed ID token is about the same subject.
 		if sub, _ := id.Claims["sub"].(string); s.Subject != "" && sub != s.Subject {
-			return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the refreshed ID token has another subject", Reason: "refresh_subject"}
+			return StoredTokens{}, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the refreshed ID token has another subject", Reason: "refresh_subject"}
 		}
 		t.IDToken = tr.IDToken
 	}
 	if !t.Expiry.IsZero() && due(p.Now(), t.Expiry, 0) {
-		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the refreshed access token has expired already", Reason: "expired"}
+		return StoredTokens{}, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the refreshed access token has expired already", Reason: "expired"}
 	}
-	ns, cookies, err := p.Sessions.Update(ctx, b, s, t)
-	if err != nil {
-		return nil, err
-	}
-	return &refreshed{ns, cookies}, nil
+	return t, nil
 }
 
 // refused reports whether err is a refusal, not an outage.

@@ -184,8 +184,9 @@ type Sessions interface {
 	// Start begins a session with a new id. It returns Set-Cookie values. old,
 	// where not nil, is replaced and ends.
 	Start(ctx context.Context, b Browser, subject string, t StoredTokens, old *Session) (*Session, []string, error)
-	// Update stores refreshed tokens under a new id.
-	Update(ctx context.Context, b Browser, s *Session, t StoredTokens) (*Session, []string, error)
+	// Refresh stores what do returns under a new id. Among all nodes one caller
+	// runs do; the others get the session that it made.
+	Refresh(ctx context.Context, b Browser, s *Session, do func(context.Context) (StoredTokens, error)) (*Session, []string, error)
 	// Due reports whether Touch would write, so that nothing is asked for when it would not.
 	Due(s *Session) bool
 	// Touch renews the idling or rolling timer where that is due; no cookies otherwise.

@@ -1,0 +1,125 @@
+package plugin
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"kong-openid-connect/internal/redisconn"
+	"kong-openid-connect/internal/session"
+	"kong-openid-connect/internal/session/memcached"
+	"kong-openid-connect/internal/session/redis"
+	"kong-openid-connect/internal/store"
+)
+
+// Connections shares connections to Redis and memcached between policies.
+type Connections struct {
+	roots *x509.CertPool
+	now   func() time.Time
+	log   *slog.Logger
+
+	mu    sync.Mutex
+	redis map[[sha256.Size]byte]*redisconn.Client
+}
+
+// NewConnections returns no connections yet. roots are the trusted authorities;
+// nil stands for the system's.
+func NewConnections(roots *x509.CertPool, now func() time.Time, log *slog.Logger) *Connections {
+	return &Connections{roots: roots, now: now, log: log, redis: map[[sha256.Size]byte]*redisconn.Client{}}
+}
+
+// maxRedis bounds the different connections that are shared; further ones are
+// their policy's own.
+const maxRedis = 256
+
+// Redis returns the connections of a record. It performs no I/O.
+func (k *Connections) Redis(r *Redis, socket string) (*redisconn.Client, error) {
+	o := redisOptions(r, socket)
+	key := redisKey(r, socket)
+	o.Roots, o.Now, o.Getenv = k.roots, k.now, os.Getenv
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c, ok := k.redis[key]; ok {
+		return c, nil
+	}
+	c, err := redisconn.New(o)
+	if err != nil {
+		return nil, err
+	}
+	if len(k.redis) < maxRedis {
+		k.redis[key] = c
+	}
+	return c, nil
+}
+
+// redisKey identifies a record by all of its values, secrets among them, by
+// their hash alone.
+func redisKey(r *Redis, socket string) [sha256.Size]byte {
+	c := Config{}
+	c.Redis.Redis, c.Redis.Socket = *r, socket
+	return Declaration().Digest(&c)
+}
+
+func redisOptions(r *Redis, socket string) redisconn.Options {
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	ca := &r.CloudAuthentication
+	o := redisconn.Options{
+		Address: redisconn.Address{Host: r.Host, Port: int(r.Port)}, Socket: socket,
+		SentinelMaster: r.SentinelMaster, SentinelRole: redisconn.Role(r.SentinelRole), SentinelUsername: r.SentinelUsername,
+		SentinelPassword:       redisconn.Secret(r.SentinelPassword.Reveal()),
+		ClusterMaxRedirections: r.ClusterMaxRedirections, Username: r.Username, Password: redisconn.Secret(r.Password.Reveal()), Database: r.Database,
+		Cloud: redisconn.Cloud{
+			Provider: redisconn.Provider(ca.AuthProvider), AWSCacheName: ca.AWSCacheName, AWSRegion: ca.AWSRegion, AWSServerless: ca.AWSIsServerless,
+			AWSAccessKeyID: redisconn.Secret(ca.AWSAccessKeyID.Reveal()), AWSSecretAccessKey: redisconn.Secret(ca.AWSSecretAccessKey.Reveal()),
+			AWSAssumeRoleARN: redisconn.Secret(ca.AWSAssumeRoleARN.Reveal()), AWSRoleSessionName: redisconn.Secret(ca.AWSRoleSessionName.Reveal()),
+			AzureClientID: redisconn.Secret(ca.AzureClientID.Reveal()), AzureClientSecret: redisconn.Secret(ca.AzureClientSecret.Reveal()),
+			AzureTenantID: redisconn.Secret(ca.AzureTenantID.Reveal()), GCPServiceAccountJSON: redisconn.Secret(ca.GCPServiceAccountJSON.Reveal()),
+		},
+		TLS: r.SSL, TLSSkipVerify: !r.SSLVerify, ServerName: r.ServerName,
+		ConnectTimeout: ms(r.ConnectTimeout), SendTimeout: ms(r.SendTimeout), ReadTimeout: ms(r.ReadTimeout),
+		PoolSize: r.KeepalivePoolSize, Backlog: r.KeepaliveBacklog, Proxied: r.ConnectionIsProxied,
+	}
+	for _, n := range r.SentinelNodes {
+		o.Sentinels = append(o.Sentinels, redisconn.Address{Host: n.Host, Port: int(n.Port)})
+	}
+	for _, n := range r.ClusterNodes {
+		o.Cluster = append(o.Cluster, redisconn.Address{Host: n.IP, Port: int(n.Port)})
+	}
+	return o
+}
+
+// storage is where the sessions of a configuration live, and what nodes agree by.
+type storage struct {
+	store       session.Store // nil: in the cookie
+	revocations session.Revocations
+	locks       store.Locks
+}
+
+// openStorage returns the storage of session_storage. It performs no I/O.
+func openStorage(c *Config, env *Environment) (storage, error) {
+	s := storage{revocations: env.Revocations, locks: env.Locks}
+	switch c.SessionStorage {
+	case SessionStorageRedis:
+		conn, err := env.Connections.Redis(&c.Redis.Redis, c.Redis.Socket)
+		if err != nil {
+			return s, fmt.Errorf("redis: %w", err)
+		}
+		r := redis.New(conn, c.Redis.Prefix, env.Now)
+		s.store, s.revocations, s.locks = r, r, redis.NewLocks(conn, c.Redis.Prefix, env.Log)
+	case SessionStorageMemcached, SessionStorageMemcache:
+		o := memcached.Options{
+			Host: c.SessionMemcachedHost, Port: int(c.SessionMemcachedPort), Socket: c.SessionMemcachedSocket, Prefix: c.SessionMemcachedPrefix,
+			TLS: c.SessionMemcachedSSL != nil && *c.SessionMemcachedSSL, TLSSkipVerify: !c.SessionMemcachedSSLVerify, Roots: env.Connections.roots, Now: env.Now,
+		}
+		m, err := memcached.New(o)
+		if err != nil {
+			return s, fmt.Errorf("session_memcached: %w", err)
+		}
+		s.store = m
+	}
+	return s, nil
+}
