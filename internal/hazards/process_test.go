@@ -125,6 +125,10 @@ func run(t testing.TB, args ...string) *process {
 
 func launch(t testing.TB, path string, args ...string) *process {
 	t.Helper()
+	// What Kong writes into its prefix.
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), ".kong_env"), []byte("database = off\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	p := &process{t: t, path: path, log: &transcript{}, done: make(chan struct{})}
 	p.cmd = exec.Command(program, append([]string{"-kong-prefix", filepath.Dir(path), "-socket", path, "-log-level", "debug"}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
