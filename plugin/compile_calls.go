@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -46,7 +47,9 @@ type introspected struct {
 // calls are what a configuration says of calls to the provider and of keeping
 // their answers.
 type calls struct {
-	caches *Caches
+	caches        *Caches
+	clusterTokens *clusterCache // nil: not shared
+	clusterIntro  *clusterCache
 
 	keepTokens, keepIntrospection, keepUserInfo bool
 	ttl                                         time.Duration
@@ -83,8 +86,8 @@ type calls struct {
 	}
 }
 
-func newCalls(c *Config, env *Environment) calls {
-	k := calls{
+func newCalls(c *Config, env *Environment) (k calls, err error) {
+	k = calls{
 		caches: env.Caches, keepTokens: c.CacheTokens, keepIntrospection: c.CacheIntrospection, keepUserInfo: c.CacheUserInfo,
 		ttl: seconds(c.CacheTTL), low: optionalSeconds(c.CacheTTLMin), high: optionalSeconds(c.CacheTTLMax), negative: optionalSeconds(c.CacheTTLNeg),
 		salt: c.TokensSalt(), keyScopes: c.TokenCacheKeyIncludeScope, refresh: c.RefreshTokens, scopes: nonEmpty(c.Scopes), audience: c.Audience,
@@ -110,7 +113,13 @@ func newCalls(c *Config, env *Environment) calls {
 	k.userinfo.args = fields(c.UserinfoQueryArgsNames, c.UserinfoQueryArgsValues)
 	k.userinfo.headers = fields(c.UserinfoHeadersNames, c.UserinfoHeadersValues)
 	k.revocation.auth, k.revocation.param = clientauth.Method(c.RevocationEndpointAuthMethod), c.RevocationTokenParamName
-	return k
+	if k.clusterTokens, err = newClusterCache(c, env, ClusterCacheItemTokens); err != nil {
+		return k, fmt.Errorf("cluster_cache_redis: %w", err)
+	}
+	if k.clusterIntro, err = newClusterCache(c, env, ClusterCacheItemIntrospection); err != nil {
+		return k, fmt.Errorf("cluster_cache_redis: %w", err)
+	}
+	return k, nil
 }
 
 func optionalSeconds(s *float64) *time.Duration {
@@ -182,10 +191,15 @@ func (p *relyingProvider) Grant(ctx context.Context, g rp.Grant) (*rp.TokenRespo
 		k.caches.Tokens.Expire(key)
 	}
 	return k.caches.Tokens.Load(ctx, key, max(k.resurrect, keepForUse), func(err error) bool { return known && k.resurrect > 0 && outage(err) },
-		func(ctx context.Context) (cache.Loaded[*rp.TokenResponse], error) {
-			tr, err := p.renewOrGrant(ctx, g, key)
-			if err != nil {
+		func(ctx context.Context) (l cache.Loaded[*rp.TokenResponse], err error) {
+			var shared sharedTokens
+			var tr *rp.TokenResponse
+			if k.clusterTokens.get(ctx, key, &shared) && !p.due(shared.open()) {
+				tr = shared.open()
+			} else if tr, err = p.renewOrGrant(ctx, g, key); err != nil {
 				return cache.Loaded[*rp.TokenResponse]{}, err
+			} else {
+				k.clusterTokens.set(ctx, key, shareTokens(tr), cache.TTL(tr.Expiry.Sub(p.now()), !tr.Expiry.IsZero(), k.ttl, k.low, k.high))
 			}
 			ttl := cache.TTL(tr.Expiry.Sub(p.now()), !tr.Expiry.IsZero(), k.ttl, k.low, k.high)
 			return cache.Loaded[*rp.TokenResponse]{Value: tr, TTL: ttl, Bytes: 4 * (len(tr.AccessToken) + len(tr.IDToken) + len(tr.RefreshToken))}, nil
@@ -334,7 +348,14 @@ func (p *relyingProvider) response(r *op.TokenResponse, m rp.Method) *rp.TokenRe
 // Introspect implements rp.Provider.
 func (p *relyingProvider) Introspect(ctx context.Context, client int, raw token.Opaque, f rp.Forward) (*rp.Introspection, error) {
 	k := &p.calls
+	parts := []string{"introspection", k.salt, string(p.scope[:]), p.client(client).ID(), raw.Reveal()}
+	key := cache.NewKey(appendFields(parts, f.Args, f.Headers)...)
 	load := func(ctx context.Context) (cache.Loaded[*introspected], error) {
+		var shared sharedIntrospection
+		if k.keepIntrospection && k.clusterIntro.get(ctx, key, &shared) {
+			in := &introspected{answer: shared.open()}
+			return cache.Loaded[*introspected]{Value: in, Bytes: 4 * len(raw), TTL: p.introspectionTTL(in)}, nil
+		}
 		in, err := p.introspect(ctx, client, raw, f)
 		if err != nil {
 			return cache.Loaded[*introspected]{}, err
@@ -342,7 +363,10 @@ func (p *relyingProvider) Introspect(ctx context.Context, client int, raw token.
 		l := cache.Loaded[*introspected]{Value: in, Bytes: 4 * len(raw)}
 		switch {
 		case in.refuse == nil:
-			l.TTL = cache.TTL(in.answer.Expiry.Sub(p.now()), !in.answer.Expiry.IsZero(), k.ttl, k.low, k.high)
+			l.TTL = p.introspectionTTL(in)
+			if k.keepIntrospection {
+				k.clusterIntro.set(ctx, key, shareIntrospection(&in.answer), l.TTL)
+			}
 		case k.negative != nil:
 			l.TTL = *k.negative
 		}
@@ -350,9 +374,8 @@ func (p *relyingProvider) Introspect(ctx context.Context, client int, raw token.
 	}
 	var in *introspected
 	if k.keepIntrospection {
-		parts := []string{"introspection", k.salt, string(p.scope[:]), p.client(client).ID(), raw.Reveal()}
 		var err error
-		if in, _, err = k.caches.Introspection.Load(ctx, cache.NewKey(appendFields(parts, f.Args, f.Headers)...), k.resurrect, outage, load); err != nil {
+		if in, _, err = k.caches.Introspection.Load(ctx, key, k.resurrect, outage, load); err != nil {
 			return nil, callError(err)
 		}
 	} else {
@@ -369,6 +392,11 @@ func (p *relyingProvider) Introspect(ctx context.Context, client int, raw token.
 		return nil, &rp.Error{Kind: rp.Unauthorized, Code: "invalid_token", Description: "the token has expired", Reason: "expired"}
 	}
 	return &in.answer, nil
+}
+
+func (p *relyingProvider) introspectionTTL(in *introspected) time.Duration {
+	k := &p.calls
+	return cache.TTL(in.answer.Expiry.Sub(p.now()), !in.answer.Expiry.IsZero(), k.ttl, k.low, k.high)
 }
 
 // callError leaves errors of ours as they are and classifies the rest, such as a caller's deadline.

@@ -86,7 +86,9 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 			PushAuth: clientauth.Method(c.PushedAuthorizationRequestEndpointAuthMethod),
 		},
 	}
-	p.calls = newCalls(c, env)
+	if p.calls, err = newCalls(c, env); err != nil {
+		return nil, err
+	}
 	if p.exchange, err = newExchangePolicy(c, env); err != nil {
 		return nil, err
 	}

@@ -43,11 +43,6 @@ var notYet = []pending{
 	{path: "principals.match_consumer_groups", inert: "false"},
 	{path: "principals.principal_by"},
 	{path: "principals.principal_claim"},
-
-	// Caches.
-	{path: "cluster_cache_items"},
-	{path: "cluster_cache_redis"},
-	{path: "cluster_cache_strategy"},
 }
 
 // NotEffective says which settings of c have no effect in this version:
