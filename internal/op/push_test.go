@@ -37,7 +37,7 @@ func loginRequest(cl *clientauth.Client) AuthorizationRequest {
 	return AuthorizationRequest{
 		Client: cl, RedirectURI: "https://gw.example/cb?x=1", ResponseType: "code", ResponseMode: "form_post.jwt", Scopes: []string{"openid", "email"},
 		State: "st", Nonce: "no", Verifier: "verifier-verifier-verifier-verifier-verifier", Audience: []string{"one", "two"}, MaxAge: "60",
-		Args: []Field{{"claims", `{"id_token":{"acr":null}}`}}, ClientArgs: []Field{{"login_hint", "a&b"}, {"request_uri", "https://evil.example"}, {"exp", "99999999999"}, {"iss", "evil"}},
+		Args: []Field{{"claims", `{"id_token":{"acr":null}}`}, {"sub", "alex"}}, ClientArgs: []Field{{"login_hint", "a&b"}, {"request_uri", "https://evil.example"}, {"exp", "99999999999"}, {"iss", "evil"}},
 	}
 }
 
