@@ -216,6 +216,16 @@ func assertion(t *testing.T, c Client, audience string) string {
 	return s
 }
 
+// TestMTLSAliases: the issuer's metadata name the endpoints of the other
+// listener (RFC 8705 section 5).
+func TestMTLSAliases(t *testing.T) {
+	p := OIDCProvider(t)
+	aliases, _ := metadata(t, p, p.Issuer)["mtls_endpoint_aliases"].(map[string]any)
+	if aliases["token_endpoint"] != p.TLSIssuer+"/token" {
+		t.Errorf("aliases are %v", aliases)
+	}
+}
+
 // TestClientAuthentication asks for tokens by every method that a provider
 // knows, and again with something wrong.
 func TestClientAuthentication(t *testing.T) {

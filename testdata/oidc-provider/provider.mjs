@@ -120,7 +120,6 @@ const configuration = {
   clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none',
     ...(tls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : [])],
   extraClientMetadata: { properties: ['access_token_format', 'access_token_seconds', 'extra_claims'] },
-  discovery: tls ? { mtls_endpoint_aliases: aliases } : {},
   findAccount(ctx, sub) {
     const user = users.find((u) => u.sub === sub);
     return user && {
@@ -200,6 +199,11 @@ const configuration = {
 };
 
 provider = new Provider(issuer, configuration);
+// The provider copies its configuration, and the port is known only later.
+provider.use(async (ctx, next) => {
+  await next();
+  if (tls && ctx.path === '/.well-known/openid-configuration' && ctx.body) ctx.body.mtls_endpoint_aliases = aliases;
+});
 registerGrants(provider, { users, publicKeys, findAccount: configuration.findAccount });
 
 // The tests' gateways listen on ports that are not known beforehand.

@@ -78,9 +78,14 @@ func sandbox(o Options) (*Gateway, error) {
 	if o.Trusted != "" {
 		kong["lua_ssl_trusted_certificate"] = o.Trusted
 	}
+	ports, err := FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	admin := "127.0.0.1:" + strconv.Itoa(ports[0])
 	g, err := gateway.Start(gateway.Options{
-		KongEnv: kong,
-		Config:  o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log,
+		KongEnv: kong, AdminAddr: admin, PluginArgs: []string{"-admin-api", "http://" + admin},
+		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, log.String())
@@ -114,7 +119,7 @@ func kong(o Options) (*Gateway, error) {
 		"anonymous_reports": "off", "nginx_worker_processes": strconv.Itoa(o.Workers), "plugins": "bundled,openid-connect", "log_level": "info",
 		"pluginserver_names":                    "openid-connect",
 		"pluginserver_openid_connect_socket":    prefix + "/openid-connect.socket",
-		"pluginserver_openid_connect_start_cmd": o.Plugin + " -kong-prefix " + prefix + " -log-level debug",
+		"pluginserver_openid_connect_start_cmd": o.Plugin + " -kong-prefix " + prefix + " -log-level debug -admin-api http://" + admin,
 		"pluginserver_openid_connect_query_cmd": o.Plugin + " -dump -kong-prefix " + prefix,
 		"trusted_ips":                           TrustedPeer,
 		"real_ip_header":                        "X-Forwarded-For",

@@ -48,6 +48,9 @@ var shared = struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if w := shared.world; code != 0 && w != nil {
+		fmt.Fprintln(os.Stderr, "the end of the gateway's log:\n"+harness.Tail(w.gateway.Log()))
+	}
 	for i := len(shared.stops) - 1; i >= 0; i-- {
 		shared.stops[i]()
 	}
