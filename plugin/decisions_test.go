@@ -17,7 +17,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"kong-openid-connect/internal/kong/entities"
-	"kong-openid-connect/internal/rp"
 )
 
 // decisionCase is one file of testdata/decisions: a configuration, what the
@@ -205,6 +204,7 @@ var (
 	jwtText    = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`)
 	cookieText = regexp.MustCompile(`^(down: Set-Cookie: [a-zA-Z_]*?)(_[A-Za-z0-9_-]{4,})?=([^;]*)`)
 	longText   = regexp.MustCompile(`[A-Za-z0-9_-]{32,}(%3D)*`)
+	nonceText  = regexp.MustCompile(`([?&]nonce=)[^&]*`)
 	numberAge  = regexp.MustCompile(`(Max-Age|Expires)=[^;]*`)
 )
 
@@ -225,6 +225,7 @@ func (w *world) stable(s string) string {
 		}
 		s = name + "=" + value + numberAge.ReplaceAllString(s[len(m[0]):], "$1=..")
 	}
+	s = nonceText.ReplaceAllString(s, "${1}NONCE")
 	return longText.ReplaceAllString(s, "RANDOM")
 }
 
@@ -245,5 +246,3 @@ func readJWT(s string) string {
 	}
 	return fmt.Sprintf("JWT(%s sub=%v scope=%v)", kind, c["sub"], c["scope"])
 }
-
-var _ = rp.MethodBearer

@@ -89,6 +89,9 @@ func (x *Exchange) identify(ctx context.Context) (*Identity, *Decision, error) {
 		x.used = c
 		return id, nil, nil
 	}
+	if x.bearer != nil {
+		return nil, nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "no method knows the bearer token", Reason: "unknown_token"}
+	}
 	return nil, nil, &Error{Kind: Unauthorized, Description: "no credential was found", Reason: "no_credential"}
 }
 

@@ -53,6 +53,12 @@ func (userInfoMethod) authenticate(ctx context.Context, x *Exchange, c *Credenti
 		x.Policy.warn(ctx, "method userinfo has no endpoint: set userinfo_endpoint, or take it out of auth_methods")
 		return nil, nil
 	}
+	var e *Error
+	if errors.As(err, &e) && e.Kind == Unauthorized && e.Code == "" {
+		refusal := *e
+		refusal.Code = "invalid_token"
+		return nil, &refusal
+	}
 	if err != nil {
 		return nil, err
 	}
