@@ -112,22 +112,14 @@ func (g *Gateway) adminRoute(w http.ResponseWriter, r *http.Request, p []string)
 			"configuration_hash": strings.Repeat("0", 32),
 		})
 		return nil
-	case len(p) == 3 && p[0] == "schemas" && p[1] == "plugins" && get:
-		k := g.st().plugins[p[2]]
-		if k == nil {
-			adminError(w, 404, fmt.Sprintf("No plugin named '%s'", p[2]))
-			return nil
-		}
-		adminJSON(w, 200, k.raw)
-		return nil
 	case len(p) == 2 && p[0] == "plugins" && p[1] == "enabled" && get:
 		adminJSON(w, 200, map[string]any{"enabled_plugins": sortedKeys(g.st().plugins)})
 		return nil
 	case len(p) == 1 && p[0] == "config":
 		return g.adminConfig(w, r)
 	}
-	if len(p) == 4 && p[0] == "schemas" && p[1] == "plugins" && p[2] == "validate" {
-		return errNotFound
+	if p[0] == "schemas" {
+		return g.adminSchema(w, r, p[1:])
 	}
 	kind, ok := adminKinds[p[0]]
 	if !ok || len(p) > 4 {
@@ -144,13 +136,11 @@ func (g *Gateway) adminRoute(w http.ResponseWriter, r *http.Request, p []string)
 	if parent == nil {
 		return errNotFound
 	}
-	if kind == "plugins" || kind == "routes" {
-		if field := map[string]string{"route": "routes", "service": "services", "consumer": "consumers"}[p[2]]; field != "" && len(p) == 3 {
-			if id := refID(parent, p[2]); id != "" {
-				return g.single(w, r, field, id, "", "")
-			}
-			return errNotFound
+	if field := map[string]string{"route": "routes", "service": "services", "consumer": "consumers"}[p[2]]; field != "" && len(p) == 3 {
+		if id := refID(parent, p[2]); id != "" {
+			return g.single(w, r, field, id, "", "")
 		}
+		return errNotFound
 	}
 	c, ok := adminChildren[kind][p[2]]
 	if !ok {
@@ -170,8 +160,10 @@ func (g *Gateway) collection(w http.ResponseWriter, r *http.Request, kind, forei
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		return g.page(w, r, g.st().list(kind, foreign, id), kind)
+	case http.MethodOptions:
+		return adminOptions(w, "GET, HEAD, OPTIONS, POST")
 	case http.MethodPost:
-		e, err := readEntity(r)
+		e, err := g.readEntity(r, kind, nil)
 		if err != nil {
 			return err
 		}
@@ -197,6 +189,8 @@ func (g *Gateway) single(w http.ResponseWriter, r *http.Request, kind, key, fore
 		}
 		adminJSON(w, 200, old)
 		return nil
+	case http.MethodOptions:
+		return adminOptions(w, "DELETE, GET, HEAD, OPTIONS, PATCH, PUT")
 	case http.MethodDelete:
 		if old == nil {
 			w.WriteHeader(204)
@@ -208,7 +202,7 @@ func (g *Gateway) single(w http.ResponseWriter, r *http.Request, kind, key, fore
 		w.WriteHeader(204)
 		return nil
 	case http.MethodPatch, http.MethodPut:
-		e, err := readEntity(r)
+		e, err := g.readEntity(r, kind, old)
 		if err != nil {
 			return err
 		}
@@ -240,6 +234,12 @@ func (g *Gateway) single(w http.ResponseWriter, r *http.Request, kind, key, fore
 		return nil
 	}
 	return errMethod
+}
+
+func adminOptions(w http.ResponseWriter, allow string) error {
+	w.Header().Set("Allow", allow)
+	w.WriteHeader(204)
+	return nil
 }
 
 // putKey is the field that the last part of a PUT's path stands for.
@@ -326,7 +326,11 @@ func (g *Gateway) page(w http.ResponseWriter, r *http.Request, rows []entity, ki
 	if v := q.Get("size"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > 1000 {
-			adminJSON(w, 400, map[string]any{"code": 8, "name": "invalid size", "message": "size must be an integer between 1 and 1000"})
+			message := "size must be an integer between 1 and 1000"
+			if err != nil {
+				message = "size must be a number"
+			}
+			adminJSON(w, 400, map[string]any{"code": 9, "name": "invalid size", "message": message})
 			return nil
 		}
 		size = n
@@ -335,7 +339,11 @@ func (g *Gateway) page(w http.ResponseWriter, r *http.Request, rows []entity, ki
 	if v := q.Get("offset"); v != "" {
 		b, err := base64.RawURLEncoding.DecodeString(v)
 		if from, _ = strconv.Atoi(string(b)); err != nil || from <= 0 {
-			adminJSON(w, 400, map[string]any{"code": 7, "name": "invalid offset", "message": fmt.Sprintf("'%s' is not a valid offset: bad base64 encoding", v)})
+			problem := "json"
+			if err != nil {
+				problem = "base64"
+			}
+			adminJSON(w, 400, map[string]any{"code": 7, "name": "invalid offset", "message": fmt.Sprintf("'%s' is not a valid offset: bad %s encoding", v, problem)})
 			return nil
 		}
 	}

@@ -7,79 +7,39 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"os"
-	"strconv"
-	"strings"
 )
 
-// readEntity reads a JSON or form body.
-func readEntity(r *http.Request) (entity, error) {
+// readEntity reads a JSON or form body. kind and old, which may be nil, tell
+// the types of a form's texts.
+func (g *Gateway) readEntity(r *http.Request, kind string, old entity) (entity, error) {
 	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxAdminBody))
 	if err != nil {
 		return nil, fmt.Errorf("read the body: %w", err)
 	}
-	mt, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if mt == "application/x-www-form-urlencoded" {
-		return formEntity(string(data))
-	}
 	e := entity{}
-	if len(data) == 0 {
-		return e, nil
-	}
-	if err := json.Unmarshal(data, &e); err != nil || e == nil {
-		return nil, errBadJSON
+	switch mt, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mt {
+	case "application/x-www-form-urlencoded":
+		if e, err = formEntity(string(data)); err != nil {
+			return nil, err
+		}
+		g.st().infer(kind, e, old)
+	case "application/json":
+		if err := json.Unmarshal(data, &e); err != nil || e == nil {
+			return nil, errBadJSON
+		}
+	default:
+		if len(data) > 0 {
+			return nil, errMediaType
+		}
 	}
 	return e, nil
 }
 
-var errBadJSON = errors.New("Cannot parse JSON body")
-
-// formEntity reads "config.a=1&config.list[]=x": dots nest, "[]" and repetition make lists, numbers and booleans are recognized.
-func formEntity(data string) (entity, error) {
-	values, err := url.ParseQuery(data)
-	if err != nil {
-		return nil, errBadJSON
-	}
-	e := entity{}
-	for _, k := range sortedKeys(values) {
-		path := strings.Split(strings.TrimSuffix(k, "[]"), ".")
-		var list []any
-		for _, v := range values[k] {
-			list = append(list, formValue(v))
-		}
-		var v any = list
-		if len(list) == 1 && !strings.HasSuffix(k, "[]") {
-			v = list[0]
-		}
-		m := e
-		for _, p := range path[:len(path)-1] {
-			sub, ok := m[p].(map[string]any)
-			if !ok {
-				sub = map[string]any{}
-				m[p] = sub
-			}
-			m = sub
-		}
-		m[path[len(path)-1]] = v
-	}
-	return e, nil
-}
-
-func formValue(v string) any {
-	switch v {
-	case "true":
-		return true
-	case "false":
-		return false
-	case "":
-		return nil
-	}
-	if f, err := strconv.ParseFloat(v, 64); err == nil {
-		return f
-	}
-	return v
-}
+var (
+	errBadJSON   = errors.New("Cannot parse JSON body")
+	errMediaType = errors.New("unsupported media type")
+)
 
 func adminJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -96,13 +56,21 @@ func adminError(w http.ResponseWriter, status int, message string) {
 func writeAdminError(w http.ResponseWriter, err error) {
 	var v *violation
 	var u *uniqueError
+	var ref *referencedError
+	var foreign *foreignError
 	switch {
 	case errors.As(err, &v):
 		adminJSON(w, 400, map[string]any{"code": 2, "name": "schema violation", "message": v.Error(), "fields": v.fields})
 	case errors.As(err, &u):
-		adminJSON(w, 409, map[string]any{"code": 5, "name": "unique constraint violation", "message": fmt.Sprintf("UNIQUE violation detected on '{%s=%q}'", u.field, fmt.Sprint(u.value)), "fields": map[string]any{u.field: u.value}})
-	case errors.Is(err, errForeign):
-		adminJSON(w, 400, map[string]any{"code": 4, "name": "foreign key violation", "message": strings.TrimPrefix(err.Error(), errForeign.Error()+": ")})
+		adminJSON(w, 409, map[string]any{"code": 5, "name": "unique constraint violation", "message": "UNIQUE violation detected on '" + luaTable(u.fields) + "'", "fields": u.fields})
+	case errors.As(err, &ref):
+		adminJSON(w, 400, map[string]any{"code": 4, "name": "foreign key violation", "message": ref.Error(), "fields": map[string]any{"@referenced_by": ref.by}})
+	case errors.As(err, &foreign):
+		adminJSON(w, 400, map[string]any{"code": 4, "name": "foreign key violation", "message": foreign.Error(), "fields": map[string]any{foreign.field: foreign.ref}})
+	case errors.Is(err, errMediaType):
+		w.Header().Set("Content-Type", "text/html; charset=UTF-8")
+		w.WriteHeader(415)
+		io.WriteString(w, "<html><head><title>415 Unsupported Media Type</title></head></html>\n")
 	case errors.Is(err, errNotFound):
 		adminError(w, 404, "Not found")
 	case errors.Is(err, errMethod):

@@ -121,10 +121,11 @@ consumers: [{username: alice, custom_id: c1}]
 		"delete of none":  {"DELETE", "/plugins/nope", ``, 204, ``},
 		"form":            {"POST", "/plugins", `name=openid-connect&config.scopes[]=a&config.scopes[]=b&config.leeway=3&config.verify=false`, 201, `"leeway":3`},
 		"form in itself":  {"POST", "/plugins", `name=openid-connect&config.session.idle=x`, 400, `"session":{"idle":"expected an integer"}`},
-		"url of nonsense": {"POST", "/services", `{"url":"nope"}`, 400, `missing host in url`},
+		"url of nonsense": {"POST", "/services", `{"url":"nope"}`, 400, `"2 schema violations (host: required field missing; path: should start with: /)"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, _ := http.NewRequest(c.method, "http://"+g.AdminAddr()+c.path, strings.NewReader(c.body))
+			req.Header.Set("Content-Type", "application/json")
 			if strings.HasPrefix(c.body, "name=") {
 				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			}
@@ -246,7 +247,7 @@ func TestDeclarativeFile(t *testing.T) {
 		"twice":           {"_format_version: '3.0'\nconsumers: [{username: a}, {username: a}]", "uniqueness violation"},
 		"no list":         {"_format_version: '3.0'\nconsumers: {username: a}", "consumers: expected an array"},
 		"no map":          {"- a", "no YAML map"},
-		"two on a route":  {"_format_version: '3.0'\nroutes: [{name: r, paths: [/], plugins: [{name: key-auth}, {name: key-auth, instance_name: x}]}]", "key-auth on the same route"},
+		"two on a route":  {"_format_version: '3.0'\nroutes: [{name: r, paths: [/], plugins: [{name: key-auth}, {name: key-auth, instance_name: x}]}]", `{consumer=null,name="key-auth",route={id=`},
 		"plugin unknown":  {"_format_version: '3.0'\nplugins: [{name: nope}]", "plugin 'nope' not enabled"},
 		"everything good": {"_format_version: '3.0'\n_transform: true\nplugins: [{name: openid-connect, route: r}, {name: key-auth, service: s}]\nroutes: [{name: r, service: s, paths: [/]}]\nservices: [{name: s, url: 'http://h'}]\nconsumers: [{username: a, acls: [{group: g}], plugins: [{name: request-termination}]}]", ""},
 	} {

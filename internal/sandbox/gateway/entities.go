@@ -3,7 +3,6 @@ package gateway
 import (
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,31 +23,6 @@ var bundledSchemas []byte
 
 // An entity is a row as the Admin API shows it; an unset field is nil.
 type entity = map[string]any
-
-// violation is a 400 of the Admin API: errors by field.
-type violation struct{ fields map[string]any }
-
-func (v *violation) Error() string {
-	lines := schema.Flatten(v.fields)
-	if len(lines) == 1 {
-		return "schema violation (" + lines[0] + ")"
-	}
-	return fmt.Sprintf("%d schema violations (%s)", len(lines), strings.Join(lines, "; "))
-}
-
-var (
-	errNotFound = errors.New("not found")
-	errForeign  = errors.New("foreign key violation")
-)
-
-type uniqueError struct {
-	field string
-	value any
-}
-
-func (e *uniqueError) Error() string {
-	return fmt.Sprintf("unique constraint failed: field %q with value %v is already in use", e.field, e.value)
-}
 
 // child is a kind of entity that hangs below another.
 type child struct{ kind, foreign string }
@@ -246,6 +220,11 @@ func (s *store) putLocked(kind string, e entity, id string, patch bool) (entity,
 	if errs := sc.Validate(e); errs != nil {
 		return nil, &violation{errs}
 	}
+	if kind == "routes" {
+		if err := checkMatchers(e); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.checkReferences(kind, sc, e); err != nil {
 		return nil, err
 	}
@@ -255,7 +234,7 @@ func (s *store) putLocked(kind string, e entity, id string, patch bool) (entity,
 		}
 		for _, row := range s.rows[kind] {
 			if row[k] == e[k] && row["id"] != e["id"] {
-				return nil, &uniqueError{k, e[k]}
+				return nil, &uniqueError{map[string]any{k: e[k]}}
 			}
 		}
 	}
@@ -297,7 +276,7 @@ func (s *store) checkReferences(kind string, sc *schema.Schema, e entity) error 
 		ref, _ := f.Attr("reference").(string)
 		row := s.findRef(ref, m)
 		if row == nil {
-			return fmt.Errorf("%w: the foreign key '%v' does not reference an existing '%s' entity", errForeign, cjson(m), ref)
+			return &foreignError{f.Name, ref, m}
 		}
 		e[f.Name] = map[string]any{"id": row["id"]}
 	}
@@ -305,7 +284,14 @@ func (s *store) checkReferences(kind string, sc *schema.Schema, e entity) error 
 		for _, row := range s.rows["plugins"] {
 			if row["id"] != e["id"] && row["name"] == e["name"] && refID(row, "route") == refID(e, "route") &&
 				refID(row, "service") == refID(e, "service") && refID(row, "consumer") == refID(e, "consumer") {
-				return &uniqueError{"cache_key", fmt.Sprintf("%v on the same route, service and consumer", e["name"])}
+				return &uniqueError{map[string]any{"name": e["name"], "route": e["route"], "service": e["service"], "consumer": e["consumer"]}}
+			}
+		}
+	}
+	if kind == "acls" {
+		for _, row := range s.rows["acls"] {
+			if row["id"] != e["id"] && row["group"] == e["group"] && refID(row, "consumer") == refID(e, "consumer") {
+				return &uniqueError{map[string]any{"consumer": e["consumer"], "group": e["group"]}}
 			}
 		}
 	}
@@ -388,7 +374,7 @@ func (s *store) delete(kind, idOrName string) error {
 	if kind == "services" {
 		for _, r := range s.rows["routes"] {
 			if refID(r, "service") == id {
-				return fmt.Errorf("%w: an existing 'routes' entity references this 'services' entity", errForeign)
+				return &referencedError{"services", "routes"}
 			}
 		}
 	}

@@ -60,8 +60,12 @@ func expandURL(e entity) error {
 	}
 	delete(e, "url")
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
-		return &violation{map[string]any{"url": "missing host in url"}}
+	if err != nil {
+		return &violation{map[string]any{"host": "required field missing"}}
+	}
+	if u.Host == "" { // the schema then says what is missing
+		e["host"], e["path"] = nil, raw
+		return nil
 	}
 	e["protocol"], e["host"] = u.Scheme, u.Hostname()
 	e["port"] = map[string]float64{"https": 443, "wss": 443, "grpcs": 443}[u.Scheme]

@@ -119,14 +119,13 @@ func valueAt(v map[string]any, path string) any {
 	return valueAt(m, rest)
 }
 
-// blocked says that a field of the check has an error already.
+// blocked says that Kong leaves the check out because a field of it has an
+// error already. It looks at the check's own level only, and for these kinds.
 func (c check) blocked(errs map[string]any) bool {
-	for _, f := range c.fields {
-		if valueAt(errs, f) != nil {
-			return true
-		}
+	if c.kind != "mutually_required" && c.kind != "mutually_exclusive" {
+		return false
 	}
-	return false
+	return slices.ContainsFunc(c.fields, func(f string) bool { return errs[f] != nil })
 }
 
 func nonEmpty(x any) bool {
