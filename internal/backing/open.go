@@ -161,7 +161,7 @@ func adminLookups(o *Options) (entities.Lookups, error) {
 }
 
 // errUnknown says that it is not known whether Kong has a database.
-var errUnknown = errors.New("it is not known whether this Kong has a database: let this process read .kong_env in Kong's prefix, or set -database (KONG_DATABASE by nginx_main_env)")
+var errUnknown = errors.New("it is not known whether this Kong has a database: let this process read .kong_env in Kong's prefix, or set -kong-setting database=off (or KONG_DATABASE by nginx_main_env)")
 
 // databaseOf reports whether Kong has a database.
 func databaseOf(kong env.Settings) (bool, error) {

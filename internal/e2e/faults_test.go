@@ -58,7 +58,7 @@ func TestCase57FloodOfUnknownKeys(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			for range 25 {
+			for range 125 {
 				b.get("/second", "Authorization", mintSecond(t, provider.TokenRequest{Faults: []string{"foreign-key", "unknown-kid"}}))
 				b.get("/second", "Authorization", mintSecond(t, provider.TokenRequest{Faults: []string{"foreign-key"}}))
 			}

@@ -202,6 +202,7 @@ func (p *Provider) refreshGrant(x *exchange, c *Client) (issue, *oauthError) {
 	case got.grant.revoked || !p.now().Before(got.expires):
 		return bad("invalid_grant", "the refresh token has expired or is revoked")
 	}
+	got.grant.client = c // it may have been registered anew meanwhile
 	out := issue{grant: got.grant, refresh: true}
 	if scopes := strings.Fields(x.body.Get("scope")); len(scopes) > 0 {
 		for _, s := range scopes {

@@ -1,0 +1,3 @@
+// Package nodes tests what several gateways share: sessions in Redis and
+// memcached, one refresh among all, the cluster cache. It has tests only.
+package nodes
