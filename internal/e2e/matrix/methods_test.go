@@ -161,6 +161,8 @@ func methodRoutes(p *idp) []route {
 	return append(out,
 		route{"/methods/" + p.name + "/api", p.std("kong", "", "bearer").with(config{"audience_required": []string{testproviders.API}})},
 		route{"/methods/" + p.name + "/cold", p.std("kong", "", "bearer").with(config{"jwks_endpoint": key + "?cold=1"})},
+		route{"/methods/" + p.name + "/password-short", p.std("short", "password-short", "password")},
+		route{"/methods/" + p.name + "/client_credentials-short", p.std("short", "client_credentials-short", "client_credentials")},
 		route{"/methods/" + p.name + "/session", p.std("kong", "session", "session", "password")},
 		route{"/methods/" + p.name + "/session-audience", p.std("kong", "session-audience", "session", "password").with(config{"audience_required": []string{foreign}})},
 		route{"/methods/" + p.name + "/session-short", p.std("short", "session-short", "session", "password").with(config{"cache_tokens": false})},
@@ -270,15 +272,21 @@ func TestSessionMethod(t *testing.T) {
 	})
 }
 
-// TestSessionWhoseTokenExpires: real providers have real clocks, so this is the
-// one test that waits for a token of two seconds.
-func TestSessionWhoseTokenExpires(t *testing.T) {
+// TestKeptTokensExpire: tokens of two seconds in sessions and in the cache.
+// Real providers have real clocks, so this is the one test that waits.
+func TestKeptTokensExpire(t *testing.T) {
 	w := env(t)
+	cached := func(p *idp) map[string][]string {
+		return map[string][]string{"password": basic("alex", "doe"), "client_credentials": basic("short", p.clients["short"].Secret)}
+	}
 	refreshed, not := map[*idp]*harness.Browser{}, map[*idp]*harness.Browser{}
 	for _, p := range w.providers() {
 		refreshed[p], not[p] = w.browser(t), w.browser(t)
 		refreshed[p].Get("/methods/"+p.name+"/session-short", basic("alex", "doe")...).Want(200)
 		not[p].Get("/methods/"+p.name+"/session-unrefreshed", basic("alex", "doe")...).Want(200)
+		for method, header := range cached(p) {
+			w.browser(t).Get("/methods/"+p.name+"/"+method+"-short", header...).Want(200)
+		}
 	}
 	time.Sleep(2500 * time.Millisecond)
 	at(t, func(t *testing.T, w *world, p *idp) {
@@ -291,6 +299,18 @@ func TestSessionWhoseTokenExpires(t *testing.T) {
 				t.Errorf("%d token requests", n)
 			}
 		})
+		for method, header := range cached(p) {
+			t.Run(method, func(t *testing.T) {
+				p.reset()
+				jwt := w.browser(t).Get("/methods/"+p.name+"/"+method+"-short", header...).Echo().Bearer()
+				if n := p.count(token); n != 1 {
+					t.Errorf("%d token requests", n)
+				}
+				if strings.Count(jwt, ".") == 2 && claimsOf(t, jwt)["exp"].(float64) <= float64(time.Now().Unix()) {
+					t.Error("an expired token reaches the service")
+				}
+			})
+		}
 		t.Run("expired", func(t *testing.T) { not[p].On(t).Get("/methods/" + p.name + "/session-unrefreshed").Want(401) })
 	})
 }
