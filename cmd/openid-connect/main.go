@@ -168,6 +168,11 @@ func check(args []string, in io.Reader, out, errs io.Writer) int {
 	return code
 }
 
+// storeWait is how long a new process waits for the store before it serves
+// without: bearer tokens need no store, so a database that is down must not
+// stop them.
+const storeWait = 3 * time.Second
+
 // serve runs the plugin server until SIGTERM or SIGINT.
 func serve(ctx context.Context, o *options, info server.Info, errs io.Writer) error {
 	log, err := logger(o.logLevel, errs)
@@ -191,6 +196,13 @@ func serve(ctx context.Context, o *options, info server.Info, errs io.Writer) er
 	proc.Start(log)
 	p := plugin.New(proc.env)
 	s := server.New(server.Options{Info: info, Plugin: p, Logger: log, EventTimeout: o.timeout})
+	// At a reload the predecessor serves until this process takes the socket:
+	// taken before the store was read, sessions would be answered 503.
+	first, cancelFirst := context.WithTimeout(ctx, storeWait)
+	if err := proc.backing.WaitReady(first); err != nil && ctx.Err() == nil {
+		log.Warn("openid-connect: serving before the store could be read: sessions and logins are answered 503 until it can", "waited", storeWait.String(), "error", err)
+	}
+	cancelFirst()
 	l, err := server.Listen(o.socket, mode)
 	if err != nil {
 		return err

@@ -197,6 +197,15 @@ func (b *Backing) Connect(r Registry) {
 // the context ends.
 func (b *Backing) Run(ctx context.Context) { b.Keys.Run(ctx) }
 
+// WaitReady waits until this process knows what the other nodes and its
+// predecessor know, or the context ends. A store that asks nobody is ready.
+func (b *Backing) WaitReady(ctx context.Context) error {
+	if w, ok := b.Store.(interface{ WaitReady(context.Context) error }); ok {
+		return w.WaitReady(ctx)
+	}
+	return nil
+}
+
 // Health tells how the store is, for the admin endpoint.
 func (b *Backing) Health(ctx context.Context) admin.Health {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
