@@ -56,9 +56,11 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 			DestroyUnauthorized: c.UnauthorizedDestroySession,
 			DestroyForbidden:    c.ForbiddenDestroySession,
 		},
-		Now:    env.Now,
-		Log:    env.Log,
-		Flight: &rp.Flight{},
+		StepUp:   stepUpPolicy(c),
+		Resource: resourcePolicy(c),
+		Now:      env.Now,
+		Log:      env.Log,
+		Flight:   &rp.Flight{},
 	}
 	provider, err := newRelyingProvider(c, env)
 	if err != nil {
@@ -195,13 +197,15 @@ func codePolicy(c *Config) rp.CodePolicy {
 		mode, jarm = string(ResponseModeQuery), true
 	}
 	return rp.CodePolicy{
-		ResponseMode:  rp.ResponseMode(mode),
-		JARM:          jarm,
-		PreserveQuery: c.PreserveQueryArgs,
-		VerifyNonce:   c.VerifyNonce,
-		OpenID:        slices.Contains(strings.Fields(strings.Join(c.Scopes, " ")), "openid"),
-		Hybrid:        slices.Contains(strings.Fields(strings.Join(c.ResponseType, " ")), "id_token"),
-		ClientArgs:    c.AuthorizationQueryArgsClient,
+		ResponseMode:    rp.ResponseMode(mode),
+		JARM:            jarm,
+		PreserveQuery:   c.PreserveQueryArgs,
+		VerifyNonce:     c.VerifyNonce,
+		OpenID:          slices.Contains(strings.Fields(strings.Join(c.Scopes, " ")), "openid"),
+		Hybrid:          slices.Contains(strings.Fields(strings.Join(c.ResponseType, " ")), "id_token"),
+		ClientArgs:      c.AuthorizationQueryArgsClient,
+		NavigationsOnly: c.UnauthorizedForScripts,
+		Fragment:        c.PreserveFragment,
 	}
 }
 

@@ -230,6 +230,12 @@ func (p *relyingProvider) AuthorizationURL(ctx context.Context, r rp.Authorizati
 	full := p.request
 	full.Client = cl
 	full.ClientID, full.RedirectURI, full.State, full.Nonce, full.Verifier = cl.ID(), r.RedirectURI, r.State, r.Nonce, r.Verifier
+	if r.ACRValues != "" {
+		full.Args = append(slices.Clone(full.Args), op.Field{Name: "acr_values", Value: token.Opaque(r.ACRValues)})
+	}
+	if r.MaxAge != "" {
+		full.MaxAge = r.MaxAge
+	}
 	for _, f := range r.Extra {
 		full.ClientArgs = append(full.ClientArgs, op.Field{Name: f.Name, Value: token.Opaque(f.Value)})
 	}

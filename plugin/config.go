@@ -42,6 +42,7 @@ type Config struct {
 	ErrorParams            `group:"errors-redirects"`
 	RequestParams          `group:"misc"`
 	HTTPParams             `group:"http"`
+	ExtensionParams        `group:"extensions"`
 	DeprecatedParams       `group:"deprecated"`
 }
 

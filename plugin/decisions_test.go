@@ -226,7 +226,12 @@ func (w *world) stable(s string) string {
 		s = name + "=" + value + numberAge.ReplaceAllString(s[len(m[0]):], "$1=..")
 	}
 	s = nonceText.ReplaceAllString(s, "${1}NONCE")
-	return longText.ReplaceAllString(s, "RANDOM")
+	return longText.ReplaceAllStringFunc(s, func(m string) string {
+		if m == "insufficient_user_authentication" {
+			return m
+		}
+		return "RANDOM"
+	})
 }
 
 // readJWT says what a JWT is of, in place of it.

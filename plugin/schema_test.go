@@ -352,6 +352,7 @@ var groups = []param.Group{
 	{Name: "misc", Title: "Requests"},
 	{Name: "cache", Title: "Caches"},
 	{Name: "http", Title: "Connections"},
+	{Name: "extensions", Title: "Extensions", Intro: "Kong's own plugin does not have these. They are off unless they are set."},
 	{Name: deprecatedGroup, Title: "Old spellings", Intro: "They are accepted and folded into the parameters that took their place. Where both are given the new one counts, if it differs from its default."},
 }
 

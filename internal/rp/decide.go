@@ -33,6 +33,9 @@ func (x *Exchange) decide(ctx context.Context) (*Decision, error) {
 	if err := r.Need(ctx, p.needs()); err != nil {
 		return nil, &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
 	}
+	if d := x.resourceMetadata(ctx); d != nil {
+		return d, nil
+	}
 	if !p.RunOnPreflight && r.Method == "OPTIONS" {
 		return x.preflight(), nil
 	}
@@ -105,6 +108,12 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 		return nil, err
 	}
 	x.collect(ctx, id)
+	if err := x.stepUp(ctx, id); err != nil {
+		if a, ok := err.(*answer); ok {
+			return a.decision, nil
+		}
+		return nil, err
+	}
 	if err := p.Claims.authorize(id); err != nil {
 		return nil, err
 	}

@@ -127,10 +127,16 @@ func (x *Exchange) challenge(e *Error, status int) string {
 		b.WriteString(name + "=" + quoted(value))
 	}
 	param("realm", realm)
+	if p.Resource.MetadataURL != "" {
+		param("resource_metadata", p.Resource.MetadataURL)
+	}
 	if shown {
 		param("error", e.Code)
 		if e.Code == "insufficient_scope" && p.Claims.Scope != "" {
 			param("scope", p.Claims.Scope)
+		}
+		if e.Code == insufficientAuthentication {
+			p.StepUp.challenge(param)
 		}
 		if p.Errors.Display && e.Description != "" {
 			param("error_description", detail(e.Description))

@@ -89,6 +89,9 @@ func (authorizationCodeMethod) find(ctx context.Context, x *Exchange) (*Credenti
 
 func (authorizationCodeMethod) authenticate(ctx context.Context, x *Exchange, c *Credential) (*Identity, error) {
 	if c.callback == nil {
+		if !x.mayLogIn() {
+			return nil, nil
+		}
 		return nil, x.startLogin(ctx, "", 0)
 	}
 	return x.finishLogin(ctx, c.callback)
@@ -180,9 +183,19 @@ func (x *Exchange) startLogin(ctx context.Context, returnTo string, attempt int)
 		return err
 	}
 	if returnTo == "" {
+		if d, err := x.fragmentPage(ctx); d != nil || err != nil {
+			if err != nil {
+				return err
+			}
+			return &answer{d}
+		}
 		returnTo = here
-		if p.Code.PreserveQuery && x.Request.RawQuery != "" {
-			returnTo += "?" + safeQuery(x.Request.RawQuery)
+		query, fragment := p.takeFragment(x.Request.RawQuery)
+		if p.Code.PreserveQuery && query != "" {
+			returnTo += "?" + safeQuery(query)
+		}
+		if fragment != "" {
+			returnTo += "#" + fragment
 		}
 	}
 	l := Login{ReturnTo: returnTo, RedirectURI: p.client(x.Client).RedirectURI, Nonce: random(18), Client: x.Client, Attempt: attempt}
@@ -206,6 +219,7 @@ func (x *Exchange) startLogin(ctx context.Context, returnTo string, attempt int)
 	}
 	to, err := p.Provider.AuthorizationURL(ctx, AuthorizationRequest{
 		Client: x.Client, RedirectURI: l.RedirectURI, State: state, Nonce: l.Nonce, Verifier: l.Verifier, Extra: extra,
+		ACRValues: strings.Join(p.StepUp.ACR, " "), MaxAge: p.StepUp.maxAge(),
 	})
 	if err != nil {
 		return err

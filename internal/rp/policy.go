@@ -36,6 +36,8 @@ type Policy struct {
 	Logout            LogoutPolicy
 	Session           SessionPolicy
 	Claims            ClaimsPolicy
+	StepUp            StepUpPolicy
+	Resource          ResourcePolicy
 	Credential        claims.Path // credential_claim; nil = off
 	Groups            claims.Path // authenticated_groups_claim; nil = off
 	Headers           HeaderPolicy
@@ -121,9 +123,12 @@ type CodePolicy struct {
 	JARM          bool // the response is a JWT, in the place of ResponseMode
 	PreserveQuery bool
 	VerifyNonce   bool
-	OpenID        bool     // scope openid is asked for, so that an ID token must come
-	Hybrid        bool     // response_type asks for an ID token beside the code
-	ClientArgs    []string // names copied from the client's request onto the authorization request
+	OpenID        bool // scope openid is asked for, so that an ID token must come
+	Hybrid        bool // response_type asks for an ID token beside the code
+	// NavigationsOnly: whatever is no navigation gets 401 instead of the login (unauthorized_for_scripts).
+	NavigationsOnly bool
+	Fragment        bool     // preserve_fragment
+	ClientArgs      []string // names copied from the client's request onto the authorization request
 }
 
 // LoginAction is what a successful login is answered with (behaviour.md 13).
@@ -179,6 +184,9 @@ func (p *Policy) needs() Needs {
 	var n Needs
 	if !p.RunOnPreflight {
 		n |= NeedMethod
+	}
+	if p.Resource.Resource != "" || p.Code.Fragment {
+		n |= NeedMethod | NeedTarget
 	}
 	if p.Logout.enabled() {
 		n |= NeedMethod | NeedTarget

@@ -79,6 +79,8 @@ type AuthorizationRequest struct {
 	State       string
 	Nonce       string
 	Verifier    token.Opaque // PKCE code verifier; "" when PKCE is off
+	ACRValues   string       // step-up (RFC 9470); "" for none
+	MaxAge      string       // step-up; "" leaves the configured one
 	Extra       []Field      // arguments copied from the client's request; protocol arguments are dropped
 }
 

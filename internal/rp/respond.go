@@ -67,7 +67,7 @@ func (x *Exchange) ownQuery() string {
 func (x *Exchange) passCallback(d *Decision) {
 	q := dropArgs(x.Request.RawQuery, protocolArgs)
 	if x.Policy.Code.PreserveQuery {
-		if _, original, ok := strings.Cut(x.login.ReturnTo, "?"); ok {
+		if _, original, ok := strings.Cut(withoutFragment(x.login.ReturnTo), "?"); ok {
 			q = original
 		}
 	}
