@@ -67,6 +67,10 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		return nil, err
 	}
 	p.Provider = provider
+	if q := newPossession(c, env); q != nil {
+		p.Possession = q
+		p.Bearer.DPoP = c.ProofOfPossessionDPoP != PossessionModeOff
+	}
 	p.Consumers = consumers{env.Entities}
 	if p.Methods.Has(rp.MethodKongOAuth2) {
 		p.KongTokens = kongTokens{env.Entities, env.Now}

@@ -27,14 +27,6 @@ type pending struct {
 // notYet lists what has no effect in this version. Features take their lines
 // out when they land; in the end it is empty.
 var notYet = []pending{
-	// Verification and proof of possession.
-	{path: "proof_of_possession_dpop", refuse: true},
-	{path: "proof_of_possession_mtls", refuse: true},
-	{path: "proof_of_possession_mtls_from_header", refuse: true},
-	{path: "proof_of_possession_auth_methods_validation", inert: "false"},
-	{path: "dpop_proof_lifetime"},
-	{path: "dpop_use_nonce", refuse: true},
-
 	// Consumers and groups.
 	{path: "principals.enabled", refuse: true},
 	{path: "principals.directory"},

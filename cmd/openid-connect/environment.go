@@ -27,6 +27,7 @@ import (
 const (
 	tokenCacheBytes = 64 << 20
 	tokenCacheAge   = time.Hour
+	maxReplays      = 1_000_000
 	adminGrace      = 5 * time.Second
 	maxSecretFile   = 64 << 10
 )
@@ -85,6 +86,7 @@ func newProcess(o *options, log *slog.Logger) (_ *process, err error) {
 		UsedLogins:    session.NewUsed(now),
 		Revocations:   b.Store,
 		Locks:         b.Store,
+		Replays:       token.NewMemoryReplays(maxReplays, now),
 		Connections:   plugin.NewConnections(roots, now, log),
 		MaxHeaderLine: o.maxHeader,
 		Now:           now,

@@ -24,6 +24,7 @@ type Credential struct {
 
 	session      *Session
 	callback     *callback
+	dpop         bool     // it came with the DPoP scheme
 	assertsGrant bool     // Token is an assertion that is the grant itself
 	others       []string // further arguments that belong to the credential
 }

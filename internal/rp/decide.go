@@ -104,6 +104,9 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	if !id.Expiry.IsZero() && claims.Expired(id.Expiry, p.Now(), p.Leeway) {
 		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the access token has expired", Reason: "expired"}
 	}
+	if err := x.prove(ctx, id); err != nil {
+		return nil, err
+	}
 	if err := x.learn(ctx, id); err != nil {
 		return nil, err
 	}
@@ -138,6 +141,7 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 			return nil, err
 		}
 		pr.apply(d)
+		x.downgrade(d)
 	} else {
 		d.Upstream = HeaderEdits{}
 	}

@@ -21,6 +21,7 @@ func (x *Exchange) deny(ctx context.Context, err error) *Decision {
 	}
 	d := &Decision{Reason: e.Reason, Err: err}
 	x.errorAnswer(d, status, message, e.Description)
+	d.Downstream.Set = append(d.Downstream.Set, e.Fields...)
 	if c := x.challenge(e, status); c != "" {
 		d.Downstream.Set = append(d.Downstream.Set, Field{"WWW-Authenticate", c})
 	}
@@ -117,12 +118,18 @@ func (x *Exchange) challenge(e *Error, status int) string {
 	if realm == "" {
 		realm = "kong"
 	}
+	scheme, algorithms := "Bearer", ""
+	if p.Possession != nil {
+		if algorithms = p.Possession.Algorithms(); algorithms != "" && (e.DPoP || p.Possession.Required()) {
+			scheme = "DPoP"
+		}
+	}
 	var b strings.Builder
 	param := func(name, value string) {
 		if b.Len() > 0 {
 			b.WriteString(", ")
 		} else {
-			b.WriteString("Bearer ")
+			b.WriteString(scheme + " ")
 		}
 		b.WriteString(name + "=" + quoted(value))
 	}
@@ -141,6 +148,13 @@ func (x *Exchange) challenge(e *Error, status int) string {
 		if p.Errors.Display && e.Description != "" {
 			param("error_description", detail(e.Description))
 		}
+	}
+	switch {
+	case scheme == "DPoP":
+		param("algs", algorithms)
+	case algorithms != "":
+		// Either scheme would do.
+		b.WriteString(", DPoP algs=" + quoted(algorithms))
 	}
 	return b.String()
 }

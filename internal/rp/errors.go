@@ -21,12 +21,14 @@ const (
 // Error is why a request was refused.
 type Error struct {
 	Kind        Kind
-	Status      int    // overrides the status of Kind when not zero
-	Code        string // RFC 6750 error code for the challenge; "" for none
-	Description string // for people; holds no secret. Shown to clients only with display_errors
-	Reason      Reason // for logs and metrics
-	Final       bool   // the anonymous consumer does not stand in for it
-	Err         error  // the cause; logged, never shown
+	Status      int     // overrides the status of Kind when not zero
+	Code        string  // RFC 6750 error code for the challenge; "" for none
+	Description string  // for people; holds no secret. Shown to clients only with display_errors
+	Reason      Reason  // for logs and metrics
+	DPoP        bool    // the challenge is of the DPoP scheme (RFC 9449 7.1)
+	Fields      []Field // for the client's answer, such as DPoP-Nonce
+	Final       bool    // the anonymous consumer does not stand in for it
+	Err         error   // the cause; logged, never shown
 }
 
 func (e *Error) Error() string {

@@ -53,11 +53,11 @@ func bearerInHeader(p *BearerPolicy, h Header) *Credential {
 			return nil
 		}
 		if p.HeaderName == "authorization" {
-			t, ok := scheme(v, "bearer")
+			t, dpop, ok := tokenScheme(p, v)
 			if !ok {
 				return nil
 			}
-			v = t
+			return &Credential{Method: MethodBearer, Place: PlaceHeader, Name: name, Token: token.Opaque(t), dpop: dpop}
 		} else if t, ok := scheme(v, "bearer"); ok {
 			v = t
 		}
@@ -68,19 +68,31 @@ func bearerInHeader(p *BearerPolicy, h Header) *Credential {
 		if v == "" {
 			continue
 		}
-		t, ok := scheme(v, "bearer")
-		if !ok {
+		t, dpop, ok := tokenScheme(p, v)
+		if !ok || dpop && name != "authorization" {
 			if name == "authorization" {
 				continue
 			}
-			t = v
+			t, dpop = v, false
 		}
 		if t == "" {
 			continue
 		}
-		return &Credential{Method: MethodBearer, Place: PlaceHeader, Name: name, Token: token.Opaque(t)}
+		return &Credential{Method: MethodBearer, Place: PlaceHeader, Name: name, Token: token.Opaque(t), dpop: dpop}
 	}
 	return nil
+}
+
+// tokenScheme splits a value of the Bearer scheme, or of DPoP's where that is
+// switched on (U57).
+func tokenScheme(p *BearerPolicy, v string) (t string, dpop, ok bool) {
+	if t, ok = scheme(v, "bearer"); ok {
+		return t, false, true
+	}
+	if p.DPoP {
+		t, ok = scheme(v, "dpop")
+	}
+	return t, ok, ok
 }
 
 // scheme splits an Authorization value into the credentials of the named

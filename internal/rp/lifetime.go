@@ -122,7 +122,7 @@ func (x *Exchange) refreshNow(ctx context.Context, s *Session) (StoredTokens, er
 		if sub, _ := id.Claims["sub"].(string); s.Subject != "" && sub != s.Subject {
 			return StoredTokens{}, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the refreshed ID token has another subject", Reason: "refresh_subject"}
 		}
-		t.IDToken = tr.IDToken
+		t.IDToken = id.Raw // what an encrypted one holds
 	}
 	if !t.Expiry.IsZero() && due(p.Now(), t.Expiry, 0) {
 		return StoredTokens{}, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the refreshed access token has expired already", Reason: "expired"}

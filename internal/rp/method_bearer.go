@@ -36,6 +36,7 @@ func (bearerMethod) authenticate(ctx context.Context, x *Exchange, c *Credential
 	}
 	if exchanged != nil {
 		raw, expiry = exchanged.AccessToken, exchanged.Expiry
+		x.exchanged = true
 	}
 	at, err := p.Provider.VerifyAccessToken(ctx, x.Client, raw, MethodBearer)
 	if err != nil {

@@ -328,6 +328,7 @@ func (x *Exchange) loginIdentity(ctx context.Context, cb *callback, tr *TokenRes
 		if id.ID, err = p.Provider.VerifyIDToken(ctx, tr.IDToken, want); err != nil {
 			return nil, err
 		}
+		id.IDToken = id.ID.Raw // what an encrypted one holds
 		if iss, _ := id.ID.Claims["iss"].(string); cb.issuer != "" && strings.TrimSuffix(iss, "/") != strings.TrimSuffix(cb.issuer, "/") {
 			return nil, &Error{Kind: Unauthorized, Description: "authorization response and ID token are of different issuers", Reason: "callback_issuer", Final: true}
 		}

@@ -48,6 +48,7 @@ type Policy struct {
 	Errors            ErrorPolicy
 
 	Provider   Provider
+	Possession Possession // nil: proof of possession is off
 	Consumer   ConsumerPolicy
 	Consumers  Consumers
 	KongTokens KongTokens // nil: Kong's OAuth2 tokens cannot be looked up
@@ -78,6 +79,7 @@ type ClientSelector struct {
 // BearerPolicy says where a bearer token may stand.
 type BearerPolicy struct {
 	Places     Places
+	DPoP       bool   // the DPoP scheme counts too
 	HeaderName string // the one header to read, lower case; "" = the three of its own
 	CookieName string
 	// IDToken finds the ID token that accompanies an access token; IDTokenName "" = never.
@@ -227,6 +229,7 @@ type Exchange struct {
 	cookies   []string // Set-Cookie values so far
 	bearer    *Credential
 	searched  bool        // bearer was searched
+	exchanged bool        // another token stands in for the bearer's
 	used      *Credential // the credential that authenticated
 	login     *Login      // the login that this callback finished
 }

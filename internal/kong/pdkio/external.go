@@ -22,25 +22,12 @@ func (x *Exchange) externalPath(ctx context.Context, r *rp.Request) (string, err
 	if path == "" && prefix == "" {
 		return escapePath(r.Path), nil
 	}
-	peer, err := x.Call(ctx, "kong.client.get_ip", nil)
+	trusted, err := x.TrustedPeer(ctx)
 	if err != nil {
-		return "", fmt.Errorf("reading the address of the peer: %w", err)
-	}
-	ip, err := wire.Text(peer, 1)
-	if err != nil {
-		return "", fmt.Errorf("decoding the address of the peer: %w", err)
-	}
-	arg := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), ip)
-	reply, err := x.Call(ctx, "kong.ip.is_trusted", arg)
-	if err != nil {
-		return "", fmt.Errorf("asking whether the peer is trusted: %w", err)
-	}
-	trusted, err := wire.Int(reply, 1)
-	if err != nil {
-		return "", fmt.Errorf("decoding whether the peer is trusted: %w", err)
+		return "", err
 	}
 	switch {
-	case trusted == 0:
+	case !trusted:
 		path = r.Path
 	case path != "":
 		path, _ = splitTarget(path)
@@ -49,6 +36,29 @@ func (x *Exchange) externalPath(ctx context.Context, r *rp.Request) (string, err
 		path = strings.TrimRight(prefix, "/") + r.Path
 	}
 	return escapePath(path), nil
+}
+
+// TrustedPeer reports whether Kong trusts the headers of whoever sent the
+// request to it (trusted_ips). It costs two round trips.
+func (x *Exchange) TrustedPeer(ctx context.Context) (bool, error) {
+	peer, err := x.Call(ctx, "kong.client.get_ip", nil)
+	if err != nil {
+		return false, fmt.Errorf("reading the address of the peer: %w", err)
+	}
+	ip, err := wire.Text(peer, 1)
+	if err != nil {
+		return false, fmt.Errorf("decoding the address of the peer: %w", err)
+	}
+	arg := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), ip)
+	reply, err := x.Call(ctx, "kong.ip.is_trusted", arg)
+	if err != nil {
+		return false, fmt.Errorf("asking whether the peer is trusted: %w", err)
+	}
+	trusted, err := wire.Int(reply, 1)
+	if err != nil {
+		return false, fmt.Errorf("decoding whether the peer is trusted: %w", err)
+	}
+	return trusted != 0, nil
 }
 
 // external checks the parts of the client's URL. A list, as chained proxies
