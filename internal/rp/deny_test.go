@@ -243,3 +243,18 @@ func TestUnavailableStorageIsNoRedirect(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 }
+
+func TestDisplayedDescriptionsAreCleaned(t *testing.T) {
+	secret := "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJzIn0.c2ln"
+	p := bearerPolicy(nil)
+	p.Errors.Display = true
+	p.Provider = &fakeProvider{err: &Error{Kind: Unauthorized, Code: "invalid_token", Description: "refused " + secret}}
+	for _, h := range []Header{{}, {"accept": {"text/html"}}, {"accept": {"application/xml"}}, {"accept": {"text/plain"}}, {"content-type": {"application/grpc"}}} {
+		h["authorization"] = []string{"Bearer " + jws}
+		d := p.Decide(t.Context(), newRequest("POST", "/", "", h))
+		c, _ := down(d, "WWW-Authenticate")
+		if text := string(d.Respond.Body) + c; strings.Contains(text, "eyJ") || !strings.Contains(text, "[redacted]") {
+			t.Errorf("%v: %s", h, text)
+		}
+	}
+}
