@@ -158,9 +158,12 @@ func appendFields(key []string, lists ...[]rp.Field) []string {
 // grantKey names the kept answer to a grant (behaviour.md 7.3).
 func (p *relyingProvider) grantKey(g rp.Grant) cache.Key {
 	k := &p.calls
-	parts := []string{"grant", k.salt, p.provider.Issuer(), p.tokenEndpoint, string(g.Method), p.client(g.Client).ID(), g.User, g.Secret.Reveal(), g.Assertion.Reveal(), g.RefreshToken.Reveal()}
-	for _, f := range append(slices.Clone(p.args), p.headers...) {
-		parts = append(parts, f.Name, f.Value.Reveal())
+	var stack [16]string
+	parts := append(stack[:0], "grant", k.salt, p.provider.Issuer(), p.tokenEndpoint, string(g.Method), p.client(g.Client).ID(), g.User, g.Secret.Reveal(), g.Assertion.Reveal(), g.RefreshToken.Reveal())
+	for _, list := range [...][]op.Field{p.args, p.headers} {
+		for _, f := range list {
+			parts = append(parts, f.Name, f.Value.Reveal())
+		}
 	}
 	parts = appendFields(parts, g.Forward.Args, g.Forward.Headers)
 	if k.keyScopes {
@@ -182,6 +185,15 @@ func (p *relyingProvider) Grant(ctx context.Context, g rp.Grant) (*rp.TokenRespo
 		return tr, false, err
 	}
 	key := p.grantKey(g)
+	if tr, ok := k.caches.Tokens.Fresh(key); ok && !p.due(tr) {
+		return tr, true, nil
+	}
+	return p.grantOnce(ctx, g, key)
+}
+
+// grantOnce asks the cluster cache or the provider, once for all who wait.
+func (p *relyingProvider) grantOnce(ctx context.Context, g rp.Grant, key cache.Key) (*rp.TokenResponse, bool, error) {
+	k := &p.calls
 	kept, known := k.caches.Tokens.Peek(key)
 	if known && !p.usable(kept) {
 		known = false
@@ -332,7 +344,7 @@ func (p *relyingProvider) tokens(ctx context.Context, cl *clientauth.Client, g r
 // response translates an answer of the token endpoint.
 func (p *relyingProvider) response(r *op.TokenResponse, m rp.Method) *rp.TokenResponse {
 	out := &rp.TokenResponse{
-		AccessToken: r.AccessToken, IDToken: r.IDToken, RefreshToken: r.RefreshToken, TokenType: r.TokenType, Scope: r.Scope, Expiry: r.Expiry, Raw: r.Raw,
+		AccessToken: r.AccessToken, IDToken: r.IDToken, RefreshToken: r.RefreshToken, TokenType: r.TokenType, Scope: r.Scope, Expiry: r.Expiry, Raw: r.Raw, Verified: new(rp.Verified),
 	}
 	k := &p.calls
 	if k.replayGrants == nil || slices.Contains(k.replayGrants, m) {
@@ -348,8 +360,20 @@ func (p *relyingProvider) response(r *op.TokenResponse, m rp.Method) *rp.TokenRe
 // Introspect implements rp.Provider.
 func (p *relyingProvider) Introspect(ctx context.Context, client int, raw token.Opaque, f rp.Forward) (*rp.Introspection, error) {
 	k := &p.calls
-	parts := []string{"introspection", k.salt, string(p.scope[:]), p.client(client).ID(), raw.Reveal()}
+	var stack [8]string
+	parts := append(stack[:0], "introspection", k.salt, p.scopeText, p.client(client).ID(), raw.Reveal())
 	key := cache.NewKey(appendFields(parts, f.Args, f.Headers)...)
+	if k.keepIntrospection {
+		if in, ok := k.caches.Introspection.Fresh(key); ok {
+			return p.active(in)
+		}
+	}
+	return p.introspectOnce(ctx, client, raw, f, key)
+}
+
+// introspectOnce asks the cluster cache or the provider, once for all who wait.
+func (p *relyingProvider) introspectOnce(ctx context.Context, client int, raw token.Opaque, f rp.Forward, key cache.Key) (*rp.Introspection, error) {
+	k := &p.calls
 	load := func(ctx context.Context) (cache.Loaded[*introspected], error) {
 		var shared sharedIntrospection
 		if k.keepIntrospection && k.clusterIntro.get(ctx, key, &shared) {
@@ -385,6 +409,11 @@ func (p *relyingProvider) Introspect(ctx context.Context, client int, raw token.
 		}
 		in = l.Value
 	}
+	return p.active(in)
+}
+
+// active judges a kept or fresh answer at this moment.
+func (p *relyingProvider) active(in *introspected) (*rp.Introspection, error) {
 	if in.refuse != nil {
 		return nil, in.refuse
 	}
@@ -496,7 +525,7 @@ func (p *relyingProvider) UserInfo(ctx context.Context, raw token.Opaque, subjec
 		}
 		return l.Value, nil
 	}
-	parts := []string{"userinfo", k.salt, string(p.scope[:]), raw.Reveal(), subject}
+	parts := []string{"userinfo", k.salt, p.scopeText, raw.Reveal(), subject}
 	ui, _, err := k.caches.UserInfo.Load(ctx, cache.NewKey(appendFields(parts, f.Args, f.Headers)...), k.resurrect, outage, load)
 	if err != nil {
 		return nil, callError(err)

@@ -125,6 +125,7 @@ func shareTokens(t *rp.TokenResponse) sharedTokens {
 func (s sharedTokens) open() *rp.TokenResponse {
 	t := &rp.TokenResponse{
 		AccessToken: token.Opaque(s.Access), IDToken: token.Opaque(s.ID), RefreshToken: token.Opaque(s.Refresh), TokenType: s.Type, Scope: s.Scope, Raw: s.Raw, Replay: s.Replay,
+		Verified: new(rp.Verified),
 	}
 	if s.Expiry != 0 {
 		t.Expiry = time.Unix(s.Expiry, 0)

@@ -132,7 +132,7 @@ func (p *relyingProvider) Exchange(ctx context.Context, client int, raw token.Op
 		}
 		return l.Value, nil
 	}
-	tr, _, err := p.calls.caches.Tokens.Load(ctx, cache.NewKey("exchange", string(p.scope[:]), cl.ID(), raw.Reveal()), 0, outage, load)
+	tr, _, err := p.calls.caches.Tokens.Load(ctx, cache.NewKey("exchange", p.scopeText, cl.ID(), raw.Reveal()), 0, outage, load)
 	if err != nil {
 		return nil, callError(err)
 	}

@@ -32,6 +32,7 @@ type relyingProvider struct {
 	cache      *token.Cache
 	now        func() time.Time
 	scope      [sha256.Size]byte // of cached verifications
+	scopeText  string            // the same, for keys
 
 	allowed      []string // issuers_allowed
 	leeway       time.Duration
@@ -92,6 +93,7 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 	if p.exchange, err = newExchangePolicy(c, env); err != nil {
 		return nil, err
 	}
+	p.scopeText = string(p.scope[:])
 	p.tokenEndpoint, p.firstAuth = string(c.TokenEndpoint), clientauth.Method(at(c.ClientAuth, 0))
 	for _, g := range c.IgnoreSignature {
 		p.skip |= rp.NewMethodSet(rp.Method(g))
@@ -317,6 +319,9 @@ const (
 	useDecode byte = 2
 )
 
+// Generation implements rp.Provider.
+func (p *relyingProvider) Generation() uint64 { return p.keys.Generation() }
+
 // VerifyAccessToken implements rp.Provider.
 func (p *relyingProvider) VerifyAccessToken(ctx context.Context, client int, raw token.Opaque, m rp.Method) (*token.Token, error) {
 	v := p.verifier(client, m)
@@ -353,7 +358,7 @@ func (p *relyingProvider) VerifyIDToken(ctx context.Context, raw token.Opaque, w
 	}
 	rules := &token.IDRules{
 		Issuers: issuers, Leeway: p.leeway, VerifyClaims: p.verifyClaims, Domains: p.domains, AccessToken: want.AccessToken, Code: want.Code,
-		VerifyNonce: want.Nonce != "", Nonce: token.Opaque(want.Nonce), SkipExpiry: want.Method == rp.MethodSession, RequireCodeHash: want.FrontChannel,
+		VerifyNonce: want.Nonce != "", Nonce: token.Opaque(want.Nonce), SkipExpiry: want.Method == rp.MethodSession || want.Kept, RequireCodeHash: want.FrontChannel,
 	}
 	if cl := p.client(want.Client); cl != nil {
 		rules.ClientID = cl.ID()

@@ -58,7 +58,7 @@ func NewBed() (*Bed, error) {
 	log := slog.New(slog.DiscardHandler)
 	b := &Bed{Provider: p, Tokens: token.NewCache(token.CacheOptions{Bytes: 64 << 20, MaxAge: time.Hour, Now: time.Now})}
 	b.env = plugin.Environment{
-		Providers: op.NewRegistry(op.Environment{Now: time.Now, Log: log}), Tokens: b.Tokens, Secrets: noSecrets{},
+		Providers: op.NewRegistry(op.Environment{Now: time.Now, Log: log}), Tokens: b.Tokens, Caches: plugin.NewCaches(time.Now), Secrets: noSecrets{},
 		UsedLogins: session.NewUsed(time.Now), Revocations: memory.New(1000, time.Now), Now: time.Now, Log: log,
 	}
 	return b, nil
@@ -92,6 +92,27 @@ func (b *Bed) Login() fromkong.Config {
 	c["client_id"], c["client_secret"], c["session_secret"] = []string{"kong"}, []string{secret}, secret
 	c["scopes"] = []string{"openid", "profile", "email"}
 	return c
+}
+
+// Introspection is the configuration of a route that introspects.
+func (b *Bed) Introspection() fromkong.Config {
+	c := b.Bearer()
+	c["auth_methods"], c["client_id"], c["client_secret"] = []string{"introspection"}, []string{"kong"}, []string{secret}
+	return c
+}
+
+// Password is the configuration of a route for users' names and passwords.
+func (b *Bed) Password() fromkong.Config {
+	c := b.Introspection()
+	c["auth_methods"], c["password_param_type"] = []string{"password"}, []string{"header"}
+	return c
+}
+
+// BasicHeaders are those of a request with a user's name and password.
+func BasicHeaders() map[string][]string {
+	h := Headers("")
+	h["authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte("alex:doe"))}
+	return h
 }
 
 // Start starts an instance of c.

@@ -80,6 +80,20 @@ func BenchmarkDecideBearerCached(b *testing.B) {
 	decide(b, i, 0, nothing, &Call{Method: "GET", Target: "/", Header: Headers(mint(b, bed, "RS256"))})
 }
 
+// BenchmarkDecideIntrospectionCached and BenchmarkDecidePasswordCached answer
+// from what the provider said once; they are to be held against BearerCached.
+func BenchmarkDecideIntrospectionCached(b *testing.B) {
+	bed := newBed(b)
+	i := start(b, bed.Plugin(), bed.Introspection())
+	decide(b, i, 0, nothing, &Call{Method: "GET", Target: "/", Header: Headers(mint(b, bed, "RS256"))})
+}
+
+func BenchmarkDecidePasswordCached(b *testing.B) {
+	bed := newBed(b)
+	i := start(b, bed.Plugin(), bed.Password())
+	decide(b, i, 0, nothing, &Call{Method: "GET", Target: "/", Header: BasicHeaders()})
+}
+
 func BenchmarkDecideBearerUncached(b *testing.B) {
 	for _, alg := range []string{"RS256", "ES256"} {
 		b.Run(alg, func(b *testing.B) {

@@ -123,6 +123,22 @@ func (b *Bed) BearerDriver(conns int) (*Driver, error) {
 	return NewDriver(b.Plugin(), b.Bearer(), r, conns)
 }
 
+// IntrospectionDriver drives the plugin with a token whose introspection is
+// kept.
+func (b *Bed) IntrospectionDriver(conns int) (*Driver, error) {
+	r, err := b.BearerRequest()
+	if err != nil {
+		return nil, err
+	}
+	return NewDriver(b.Plugin(), b.Introspection(), r, conns)
+}
+
+// PasswordDriver drives the plugin with a name and password whose tokens are
+// kept.
+func (b *Bed) PasswordDriver(conns int) (*Driver, error) {
+	return NewDriver(b.Plugin(), b.Password(), hosttest.Request{Target: "/api/orders?limit=20", Headers: BasicHeaders()}, conns)
+}
+
 // CannedDriver drives a handler that makes the calls of the bearer path, one
 // round trip of reads and one of writes, with edits made up before: what a
 // plugin costs that decides nothing.

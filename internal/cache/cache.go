@@ -6,6 +6,7 @@ package cache
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -104,6 +105,15 @@ func (c *Cache[V]) Load(ctx context.Context, key Key, resurrect time.Duration, s
 	}
 }
 
+// Fresh returns a kept value that has not expired.
+func (c *Cache[V]) Fresh(key Key) (V, bool) {
+	if e, ok := c.entries.GetIfPresent(key); ok && c.now().Before(e.until) {
+		return e.value, true
+	}
+	var zero V
+	return zero, false
+}
+
 // Peek returns what is kept, fresh or not.
 func (c *Cache[V]) Peek(key Key) (V, bool) {
 	e, ok := c.entries.GetIfPresent(key)
@@ -145,11 +155,12 @@ func TTL(own time.Duration, known bool, fallback time.Duration, low, high *time.
 
 // NewKey hashes parts, each with its length, so that no two lists run together.
 func NewKey(parts ...string) Key {
-	h := sha256.New()
+	// Lists of usual size are hashed without an allocation.
+	var stack [4096]byte
+	b := stack[:0]
 	for _, p := range parts {
-		n := len(p)
-		h.Write([]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
-		h.Write([]byte(p))
+		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
+		b = append(b, p...)
 	}
-	return Key(h.Sum(nil))
+	return sha256.Sum256(b)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"kong-openid-connect/internal/token"
@@ -201,25 +202,45 @@ func (x *Exchange) tokensIdentity(ctx context.Context, g Grant, tr *TokenRespons
 		Client: g.Client, AccessToken: tr.AccessToken, IDToken: tr.IDToken, RefreshToken: tr.RefreshToken, TokenType: tr.TokenType,
 		Scope: tr.Scope, Expiry: tr.Expiry, TokenResponse: tr.Raw, replay: tr.Replay,
 	}
+	if g.Method == MethodClientCredentials {
+		// It would be about the caller's own client, which is nobody's login.
+		id.IDToken = ""
+	}
+	memo := tr.Verified
+	if hit && memo != nil {
+		if v := memo.by.Load(); v != nil && v.policy == p && v.client == g.Client && v.generation == p.Provider.Generation() && alive(v.access, p.Now()) {
+			id.Access, id.ID = v.access, v.id
+			return id, nil
+		}
+	}
+	var generation uint64
+	if memo != nil {
+		generation = p.Provider.Generation()
+	}
 	var err error
 	if token.LooksJWS(tr.AccessToken.Reveal()) {
 		if id.Access, err = p.Provider.VerifyAccessToken(ctx, g.Client, tr.AccessToken, g.Method); err != nil {
 			return nil, err
 		}
 	}
-	switch {
-	case tr.IDToken == "":
-	case g.Method == MethodClientCredentials:
-		// It would be about the caller's own client, which is nobody's login.
-		id.IDToken = ""
-	case hit:
-		// It was verified when it came.
-		id.ID, err = x.keptID(ctx, g.Client, tr.IDToken)
-	default:
-		id.ID, err = p.Provider.VerifyIDToken(ctx, tr.IDToken, IDTokenExpectation{Client: g.Client, AccessToken: tr.AccessToken, Method: g.Method})
+	if id.IDToken != "" {
+		// A kept one is verified too: whoever kept it may check less than this policy.
+		id.ID, err = p.Provider.VerifyIDToken(ctx, tr.IDToken, IDTokenExpectation{Client: g.Client, AccessToken: tr.AccessToken, Method: g.Method, Kept: hit})
+		if err == nil {
+			id.IDToken = id.ID.Raw // what an encrypted one holds
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
+	if memo != nil {
+		memo.by.Store(&verifiedBy{policy: p, generation: generation, client: g.Client, access: id.Access, id: id.ID})
+	}
 	return id, nil
+}
+
+// alive reports whether a JWT access token has not reached its end; what is
+// none has no end of its own.
+func alive(t *token.Token, now time.Time) bool {
+	return t == nil || t.Expiry.IsZero() || now.Before(t.Expiry)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"kong-openid-connect/internal/claims"
@@ -32,6 +33,20 @@ type TokenResponse struct {
 	Expiry       time.Time     // by expires_in, else exp; zero when neither is there
 	Raw          claims.Object // the whole answer
 	Replay       []Field       // token_headers_replay: for the client's response
+	// Verified remembers who has verified the tokens of a kept answer; nil
+	// remembers nothing.
+	Verified *Verified
+}
+
+// Verified is what one policy verified of a kept answer. Another policy, or
+// another generation of keys, verifies anew.
+type Verified struct{ by atomic.Pointer[verifiedBy] }
+
+type verifiedBy struct {
+	policy     *Policy
+	generation uint64
+	client     int
+	access, id *token.Token
 }
 
 // Forward is what of the client's own request goes with a call to the provider.
@@ -90,6 +105,7 @@ type IDTokenExpectation struct {
 	Nonce        string // "" when none was sent or verify_nonce is off
 	AccessToken  token.Opaque
 	Code         token.Opaque
+	Kept         bool   // it was verified when it came, and may have expired since
 	FrontChannel bool   // it came with the code, so that it must vouch for it (Core 3.3.2.10)
 	Method       Method // for ignore_signature
 }
@@ -133,6 +149,8 @@ type Provider interface {
 	// EndSessionURL is where a client is sent to log out (OpenID Connect
 	// RP-Initiated Logout 1.0); "" where the provider has none.
 	EndSessionURL(ctx context.Context, client int, idToken token.Opaque, returnTo string) (string, error)
+	// Generation changes whenever the trusted keys change.
+	Generation() uint64
 	// VerifyAccessToken verifies a JWT access token: signature and standard
 	// claims. How the token was come by decides whether ignore_signature applies.
 	VerifyAccessToken(ctx context.Context, client int, raw token.Opaque, m Method) (*token.Token, error)

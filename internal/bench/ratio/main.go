@@ -33,38 +33,56 @@ func run(rounds, conns int, length time.Duration) error {
 		return err
 	}
 	defer bed.Close()
-	canned, err := bed.CannedDriver(conns)
-	if err != nil {
-		return err
+	var runs []*series
+	for _, d := range []struct {
+		name string
+		open func(int) (*bench.Driver, error)
+	}{
+		{"canned handler", bed.CannedDriver}, {"bearer cached", bed.BearerDriver},
+		{"introspection cached", bed.IntrospectionDriver}, {"password cached", bed.PasswordDriver},
+	} {
+		driver, err := d.open(conns)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
+		defer driver.Close()
+		runs = append(runs, &series{name: d.name, driver: driver, conns: conns})
 	}
-	defer canned.Close()
-	bearer, err := bed.BearerDriver(conns)
-	if err != nil {
-		return err
-	}
-	defer bearer.Close()
-
-	runs := [2]series{{driver: canned, conns: conns}, {driver: bearer, conns: conns}}
-	var ratios []float64
 	for n := range rounds + 1 {
 		for i := range runs {
-			if err := runs[(i+n)%2].measure(length); err != nil {
+			if err := runs[(i+n)%len(runs)].measure(length); err != nil {
 				return err
 			}
 		}
 		if n == 0 { // warming up
-			runs[0].rates, runs[0].costs, runs[1].rates, runs[1].costs = nil, nil, nil, nil
+			for _, r := range runs {
+				r.rates, r.costs = nil, nil
+			}
 			continue
 		}
-		c, b := runs[0].rates[n-1], runs[1].rates[n-1]
-		ratios = append(ratios, b/c)
-		fmt.Printf("round %2d: canned %6.0f, bearer %6.0f requests/s, ratio %.3f\n", n, c, b, b/c)
+		fmt.Printf("round %2d:", n)
+		for _, r := range runs {
+			fmt.Printf(" %s %.0f", r.name, r.rates[n-1])
+		}
+		fmt.Println(" requests/s")
 	}
-	fmt.Printf("processor time a request, host included: canned %.1f us, bearer %.1f us\n", median(runs[0].costs), median(runs[1].costs))
-	fmt.Printf("canned handler: %.0f requests/s\n", median(runs[0].rates))
-	fmt.Printf("bearer cached:  %.0f requests/s\n", median(runs[1].rates))
-	fmt.Printf("ratio: %.3f (bearer cached to canned handler, median of %d rounds; 0.80 is required)\n", median(ratios), rounds)
+	for _, r := range runs {
+		fmt.Printf("%-21s %6.0f requests/s, %.1f us of processor time each, host included\n", r.name+":", median(r.rates), median(r.costs))
+	}
+	for _, r := range runs[2:] {
+		fmt.Printf("ratio: %.3f (%s to bearer cached; 0.90 is required)\n", r.against(runs[1]), r.name)
+	}
+	fmt.Printf("ratio: %.3f (bearer cached to canned handler, median of %d rounds; 0.80 is required)\n", runs[1].against(runs[0]), rounds)
 	return nil
+}
+
+// against is the median of the rounds' ratios.
+func (s *series) against(base *series) float64 {
+	var ratios []float64
+	for i := range s.rates {
+		ratios = append(ratios, s.rates[i]/base.rates[i])
+	}
+	return median(ratios)
 }
 
 // lap is how many events each connection carries between looks at the clock.
@@ -72,6 +90,7 @@ const lap = 64
 
 // series is what one driver's rounds came to.
 type series struct {
+	name   string
 	driver *bench.Driver
 	conns  int
 	rates  []float64 // requests a second
