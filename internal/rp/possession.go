@@ -60,7 +60,7 @@ func (x *Exchange) prove(ctx context.Context, id *Identity) error {
 	if err != nil {
 		return err
 	}
-	id.replay = append(id.replay, fields...)
+	id.replay = append(id.replay[:len(id.replay):len(id.replay)], fields...) // kept answers share theirs
 	return nil
 }
 
