@@ -55,7 +55,7 @@ func runAll(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	t, err := startTarget(dir, "../../testdata/e2e/kong.yml", 2)
+	t, err := startTarget(dir, "../../testdata/e2e/kong.yml", "/response", 2)
 	if err != nil {
 		return 1, err
 	}
@@ -65,7 +65,7 @@ func runAll(m *testing.M) (code int, err error) {
 }
 
 // startTarget builds the plugin server and starts everything around it.
-func startTarget(dir, config string, workers int) (*target, error) {
+func startTarget(dir, config, await string, workers int) (*target, error) {
 	t := &target{}
 	plugin, err := harness.Build(dir)
 	if err != nil {
@@ -115,7 +115,7 @@ func startTarget(dir, config string, workers int) (*target, error) {
 		return nil, err
 	}
 	os.Setenv("E2E_CLIENT_SECRET", "kong-secret-0123456789abcdef0123456789abcdef")
-	g, err := harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: path, Workers: workers, Await: "/response"})
+	g, err := harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: path, Workers: workers, Await: await})
 	if err != nil {
 		t.stop()
 		return nil, err
