@@ -17,8 +17,14 @@ import (
 // errOver says that a request was used after its event had ended.
 var errOver = errors.New("the request has been decided: the gateway can not be asked any more")
 
-// allHeaders is the argument of get_headers: Int{1000}, the most that Kong
-// gives. Its default of 100 would hide an Authorization behind 100 others.
+// mostHeaders is how many header lines Kong shows at most. It cuts the list
+// without a word, so that an identity could hide behind as many others.
+const mostHeaders = 1000
+
+var errManyHeaders = errors.New("the request has as many header lines as Kong shows: more could be hidden")
+
+// allHeaders is the argument of get_headers: Int{mostHeaders}. Kong's default
+// of 100 would hide an Authorization behind 100 others.
 var allHeaders = []byte{0x08, 0xe8, 0x07}
 
 // Link is one connection to Kong, over which events come one after another.

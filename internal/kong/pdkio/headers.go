@@ -38,6 +38,9 @@ func headers(frame []byte) (rp.Header, error) {
 			return nil, err
 		}
 	}
+	if len(d.values) >= mostHeaders {
+		return nil, errManyHeaders
+	}
 	return h, nil
 }
 

@@ -42,6 +42,15 @@ func TestRepeatedEntriesOfAName(t *testing.T) {
 	}
 }
 
+// Kong cuts the list at mostHeaders without a word.
+func TestListsThatMayBeCutAreRefused(t *testing.T) {
+	for n, want := range map[int]error{mostHeaders - 1: nil, mostHeaders: errManyHeaders} {
+		if _, err := headers(hosttest.Headers(map[string][]string{"a": make([]string, n)})); err != want {
+			t.Errorf("%d lines: %v", n, err)
+		}
+	}
+}
+
 // FuzzHeaders holds the decoder against the stock one wherever that works.
 func FuzzHeaders(f *testing.F) {
 	f.Add(hosttest.Headers(map[string][]string{"a": {"1"}, "b": {"2", "3"}, "c": {"\xff"}}))
