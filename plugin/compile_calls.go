@@ -12,6 +12,7 @@ import (
 
 	"kong-openid-connect/internal/cache"
 	"kong-openid-connect/internal/claims"
+	"kong-openid-connect/internal/fault"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/op/clientauth"
 	"kong-openid-connect/internal/rp"
@@ -134,7 +135,7 @@ func optionalSeconds(s *float64) *time.Duration {
 // stand in for it.
 func outage(err error) bool {
 	var e *rp.Error
-	return !errors.As(err, &e) || e.Kind == rp.Unexpected || e.Kind == rp.Unavailable
+	return !errors.Is(err, fault.ErrPanicked) && (!errors.As(err, &e) || e.Kind == rp.Unexpected || e.Kind == rp.Unavailable)
 }
 
 func opFields(list []rp.Field) []op.Field {

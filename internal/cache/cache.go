@@ -11,6 +11,8 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/singleflight"
+
+	"kong-openid-connect/internal/fault"
 )
 
 // Key names an entry. It is a hash, so that no credential is kept as a key.
@@ -72,7 +74,8 @@ func (c *Cache[V]) Load(ctx context.Context, key Key, resurrect time.Duration, s
 	if e, ok := c.entries.GetIfPresent(key); ok && c.now().Before(e.until) {
 		return e.value, true, nil
 	}
-	done := c.flight.DoChan(string(key[:]), func() (any, error) {
+	done := c.flight.DoChan(string(key[:]), func() (v any, err error) {
+		defer fault.Recover(&err)
 		if e, ok := c.entries.GetIfPresent(key); ok && c.now().Before(e.until) {
 			return e.value, nil
 		}

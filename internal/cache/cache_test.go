@@ -3,10 +3,13 @@ package cache
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"kong-openid-connect/internal/fault"
 )
 
 var errDown = errors.New("down")
@@ -125,5 +128,18 @@ func TestTTL(t *testing.T) {
 		if got := TTL(c.own, c.known, time.Hour, c.low, c.high); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+	}
+}
+
+func TestPanicInALoadIsAnError(t *testing.T) {
+	c := New[string](Options{Bytes: 1 << 20, Budget: time.Second, Now: time.Now})
+	_, _, err := c.Load(t.Context(), NewKey("k"), 0, always, func(context.Context) (Loaded[string], error) { panic("secret") })
+	if !errors.Is(err, fault.ErrPanicked) || strings.Contains(err.Error(), "secret") {
+		t.Fatal(err)
+	}
+	if _, _, err = c.Load(t.Context(), NewKey("k"), 0, always, func(context.Context) (Loaded[string], error) {
+		return Loaded[string]{Value: "v"}, nil
+	}); err != nil {
+		t.Fatal("the next load:", err)
 	}
 }

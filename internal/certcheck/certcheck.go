@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"kong-openid-connect/internal/fault"
 )
 
 // Mode says what a missing answer about revocation means (revocation_check_mode).
@@ -150,7 +152,8 @@ func (c *Checker) Check(ctx context.Context, p *Presented) error {
 		return nil
 	}
 	// One question at a time about a certificate; whoever asked first may leave.
-	answer := c.flight.DoChan(string(key[:]), func() (any, error) {
+	answer := c.flight.DoChan(string(key[:]), func() (_ any, err error) {
+		defer fault.Recover(&err)
 		if v, ok := c.verdicts.get(key); ok {
 			return nil, v.err // the one before has just found out
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
+	"kong-openid-connect/internal/fault"
 	"kong-openid-connect/internal/token"
 )
 
@@ -170,7 +171,8 @@ func (s *Set) make(ctx context.Context, algorithms []string) ([]Key, error) {
 // share runs f once for all who ask at the same time; it goes on when the
 // caller who began it gives up.
 func (s *Set) share(ctx context.Context, name string, f func(context.Context) (any, error)) (any, error) {
-	c := s.flight.DoChan(name, func() (any, error) {
+	c := s.flight.DoChan(name, func() (v any, err error) {
+		defer fault.Recover(&err)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
 		return f(ctx)

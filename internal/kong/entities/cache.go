@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"kong-openid-connect/internal/fault"
 )
 
 // DefaultTTL is how long answers are kept: Kong's default db_update_frequency.
@@ -104,7 +106,8 @@ func find[T any](ctx context.Context, c *Cache, k key, load func(context.Context
 		}
 		return v.(*T), nil
 	}
-	ch := c.flight.DoChan(string(k[:]), func() (any, error) {
+	ch := c.flight.DoChan(string(k[:]), func() (v any, err error) {
+		defer fault.Recover(&err)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTime)
 		defer cancel()
 		return keep(ctx, c, k, load)
