@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -56,7 +57,15 @@ func (k *clusterCache) get(ctx context.Context, key cache.Key, v any) bool {
 		k.log.WarnContext(ctx, "openid-connect: the cluster cache cannot be read; the provider is asked", "error", err)
 		return false
 	}
-	return ok && json.Unmarshal(b, v) == nil
+	return ok && shared(b, v) == nil
+}
+
+// shared reads an answer. Numbers are kept as they are: claims hold identifiers
+// beyond what a float64 tells apart.
+func shared(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	return d.Decode(v)
 }
 
 // set shares an answer for ttl.

@@ -317,6 +317,7 @@ func (p *relyingProvider) scopeOf(client int, v *token.Verifier, use byte) [sha2
 const (
 	useAccess byte = 1
 	useDecode byte = 2
+	useBearer byte = 3 // the domains are checked too
 )
 
 // Generation implements rp.Provider.
@@ -325,7 +326,11 @@ func (p *relyingProvider) Generation() uint64 { return p.keys.Generation() }
 // VerifyAccessToken implements rp.Provider.
 func (p *relyingProvider) VerifyAccessToken(ctx context.Context, client int, raw token.Opaque, m rp.Method) (*token.Token, error) {
 	v := p.verifier(client, m)
-	key := token.NewCacheKey(raw.Reveal(), p.scopeOf(client, v, useAccess), p.keys.Generation())
+	use := useAccess
+	if m == rp.MethodBearer {
+		use = useBearer
+	}
+	key := token.NewCacheKey(raw.Reveal(), p.scopeOf(client, v, use), p.keys.Generation())
 	if t, ok := p.cache.Get(key); ok {
 		return t, nil
 	}

@@ -288,7 +288,8 @@ func (s *sessions) Touch(ctx context.Context, b rp.Browser, x *rp.Session) (*rp.
 	if err != nil {
 		return nil, nil, err
 	}
-	o := x.Handle.(*session.Session)
+	c := *x.Handle.(*session.Session) // parallel requests may hold the same one
+	o := &c
 	cookies, err := m.Touch(ctx, input(b), o)
 	if err != nil {
 		return nil, nil, sessionError(err)
