@@ -196,13 +196,84 @@ func TestKeyHeadersInSessions(t *testing.T) {
 
 // What somebody else judged is not read from the token in the session either (U31).
 func TestSessionsOfOpaqueMethodsDoNotReadTheToken(t *testing.T) {
-	for _, m := range []Method{MethodIntrospection, MethodUserInfo, MethodKongOAuth2} {
+	for _, m := range []Method{MethodIntrospection, MethodUserInfo} {
 		p := bearerPolicy(nil)
 		p.Methods, p.Provider = NewMethodSet(MethodSession), &keyProvider{}
 		p.Sessions = &sessionKeeper{s: &Session{ID: "1", Tokens: StoredTokens{Method: m, AccessToken: jws}}}
 		d := p.Decide(t.Context(), newRequest("GET", "/", "", Header{"cookie": {"session=x"}}))
 		if d.Respond != nil || d.Authenticate != nil {
 			t.Errorf("%s: %+v %v", m, d.Authenticate, d.Err)
+		}
+	}
+}
+
+// Kong's token is bound to a service and a consumer, which a session would lose.
+func TestSessionsOfKongOAuth2AreNotAccepted(t *testing.T) {
+	p := bearerPolicy(nil)
+	p.Methods, p.Provider = NewMethodSet(MethodSession), &keyProvider{}
+	p.Sessions = &sessionKeeper{s: &Session{ID: "1", Tokens: StoredTokens{Method: MethodKongOAuth2, AccessToken: jws}}}
+	d := p.Decide(t.Context(), newRequest("GET", "/", "", Header{"cookie": {"session=x"}}))
+	if d.Respond == nil || d.Respond.Status != 401 {
+		t.Errorf("%+v", d)
+	}
+	x := &Exchange{Policy: p}
+	if !x.unbound(&Identity{Method: MethodKongOAuth2}) || x.unbound(&Identity{Method: MethodBearer}) {
+		t.Error("a session is started for kong_oauth2, or for nothing")
+	}
+}
+
+// exchanging exchanges every token for other.
+type exchanging struct {
+	fakeProvider
+	sent claims.Object
+}
+
+const other = "eyJhbGciOiJub25lIn0.eyJvIjoxfQ.c2ln"
+
+func (e *exchanging) Exchange(context.Context, int, token.Opaque) (*TokenResponse, error) {
+	return &TokenResponse{AccessToken: other}, nil
+}
+
+func (e *exchanging) Decode(raw token.Opaque) (*token.Token, error) {
+	return &token.Token{Raw: raw, Claims: e.sent}, nil
+}
+
+// bound notes what it is asked to prove, and refuses bound tokens.
+type bound struct {
+	Possession
+	asked Proof
+}
+
+func (*bound) Algorithms() string { return "ES256" }
+
+func (*bound) Required() bool { return false }
+
+func (b *bound) Prove(_ context.Context, _ *Request, q Proof) ([]Field, error) {
+	b.asked = q
+	if _, ok := q.Claims["cnf"]; ok {
+		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "no proof", Reason: "test", Final: true}
+	}
+	return nil, nil
+}
+
+func TestProofIsAboutTheTokenThatWasSent(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		sent    claims.Object
+		allowed bool
+	}{
+		{"bound before the exchange", claims.Object{"cnf": map[string]any{"jkt": "x"}}, false},
+		{"bound to nobody", claims.Object{"sub": "s"}, true},
+	} {
+		p, b := bearerPolicy(nil), &bound{}
+		p.Provider = &exchanging{fakeProvider{tokens: map[string]claims.Object{other: {"sub": "s"}}}, c.sent}
+		p.Possession = b
+		// A session would keep the exchanged token, which is bound to nobody.
+		p.Methods = NewMethodSet(MethodBearer, MethodSession)
+		p.Sessions = &sessionKeeper{}
+		d := p.Decide(t.Context(), newRequest("GET", "/", "", Header{"authorization": {"Bearer " + jws}}))
+		if (d.Respond == nil) != c.allowed || b.asked.AccessToken != jws {
+			t.Errorf("%s: %+v %v, asked about %q", c.name, d.Respond, d.Err, b.asked.AccessToken.Reveal())
 		}
 	}
 }

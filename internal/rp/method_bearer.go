@@ -109,6 +109,6 @@ func (x *Exchange) accompanyingIDToken(ctx context.Context, id *Identity) error 
 	if err != nil {
 		return err
 	}
-	id.IDToken, id.ID = token.Opaque(raw), t
+	id.IDToken, id.ID = t.Raw, t
 	return nil
 }

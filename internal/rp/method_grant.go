@@ -210,6 +210,9 @@ func (x *Exchange) tokensIdentity(ctx context.Context, g Grant, tr *TokenRespons
 	if hit && memo != nil {
 		if v := memo.by.Load(); v != nil && v.policy == p && v.client == g.Client && v.generation == p.Provider.Generation() && alive(v.access, p.Now()) {
 			id.Access, id.ID = v.access, v.id
+			if v.id != nil {
+				id.IDToken = v.id.Raw
+			}
 			return id, nil
 		}
 	}

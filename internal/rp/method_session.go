@@ -20,7 +20,7 @@ func (sessionMethod) find(ctx context.Context, x *Exchange) (*Credential, error)
 	if err != nil {
 		return nil, asError(err)
 	}
-	if s == nil {
+	if s == nil || s.Tokens.Method == MethodKongOAuth2 {
 		return nil, nil
 	}
 	x.presented = s
@@ -149,7 +149,7 @@ func (x *Exchange) keepSession(ctx context.Context, id *Identity) error {
 	if id.Session != nil && !p.Sessions.Due(id.Session) {
 		return nil
 	}
-	if id.Session == nil && p.Session.Disabled.Has(id.Method) {
+	if id.Session == nil && (p.Session.Disabled.Has(id.Method) || x.unbound(id)) {
 		return nil
 	}
 	b, err := x.writer(ctx)
@@ -185,6 +185,13 @@ func (x *Exchange) keepSession(ctx context.Context, id *Identity) error {
 	id.Session = s
 	x.cookies = append(x.cookies, cookies...)
 	return nil
+}
+
+// unbound reports whether a session would outlive a bond of its credential:
+// Kong's own token to a service, a consumer and its revocation, and an exchanged
+// one to the key that the token it stands for was bound to.
+func (x *Exchange) unbound(id *Identity) bool {
+	return id.Method == MethodKongOAuth2 || x.exchanged && x.Policy.Possession != nil
 }
 
 // writer returns the browser with all that a cookie's attributes depend on.

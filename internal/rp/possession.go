@@ -53,7 +53,11 @@ func (x *Exchange) prove(ctx context.Context, id *Identity) error {
 		q.Scheme = x.bearer.dpop
 		if x.exchanged {
 			// The proof is about the token that was sent; what it was exchanged for is bound to nobody.
-			q.AccessToken = x.bearer.Token
+			sent, err := p.Provider.Decode(x.bearer.Token)
+			if err != nil {
+				return &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the token cannot be read", Reason: "malformed", Final: true, Err: err}
+			}
+			q.Claims, q.Introspect, q.AccessToken = sent.Claims, false, x.bearer.Token
 		}
 	}
 	fields, err := p.Possession.Prove(ctx, x.Request, q)
