@@ -33,7 +33,7 @@ func TestConfigurationThatDoesNotCompile(t *testing.T) {
 		"issuer without a scheme":  {`{"issuer":"idp.example.test","auth_methods":["bearer"]}`, "issuer"},
 		"too deep":                 {`{"issuer":"` + idp.URL + `","auth_methods":["bearer"],"x":` + deep + `}`, "every request is answered with 500"},
 		"bytes that are not UTF-8": {"{\"issuer\":\"" + idp.URL + "\",\"auth_methods\":[\"\xff\xfe\"]}", "auth_methods"},
-		"cross-field rule":         {`{"issuer":"` + idp.URL + `","auth_methods":["bearer"],"proof_of_possession_dpop":"strict"}`, "proof_of_possession_dpop"},
+		"cross-field rule":         {`{"issuer":"` + idp.URL + `","auth_methods":["bearer"],"proof_of_possession_mtls":"strict","proof_of_possession_mtls_from_header":{"enabled":true}}`, "proof_of_possession_mtls"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := p.worker([]byte(c.config))

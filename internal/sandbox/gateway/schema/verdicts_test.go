@@ -53,6 +53,11 @@ func TestVerdictsOfKong(t *testing.T) {
 			if v.Runtime != nil {
 				compared++
 				got, want := trim(e["config"]), trim(v.Runtime)
+				for _, later := range []string{"preserve_fragment", "unauthorized_for_scripts"} { // extensions that the record is older than
+					if g := got.(map[string]any); want.(map[string]any)[later] == nil && g[later] == false {
+						delete(g, later)
+					}
+				}
 				if !reflect.DeepEqual(got, want) {
 					for k, w := range want.(map[string]any) {
 						if g := got.(map[string]any)[k]; !reflect.DeepEqual(g, w) {
