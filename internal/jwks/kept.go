@@ -3,10 +3,11 @@ package jwks
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"kong-openid-connect/internal/fault"
 )
 
 // Pace says how often a provider is asked again.
@@ -163,9 +164,6 @@ func (k *Kept[T]) begin(ctx context.Context, now time.Time) *flight[T] {
 	return f
 }
 
-// errPanicked stands for an attempt that did not return.
-var errPanicked = errors.New("the attempt ended in a fault of this program")
-
 func (k *Kept[T]) run(ctx context.Context, f *flight[T], prev *T) {
 	if k.pace.Budget > 0 {
 		var cancel context.CancelFunc
@@ -175,12 +173,8 @@ func (k *Kept[T]) run(ctx context.Context, f *flight[T], prev *T) {
 	var v *T
 	var err error
 	// No request stands behind this goroutine that could recover for it.
-	defer func() {
-		if p := recover(); p != nil {
-			v, err = nil, fmt.Errorf("%w: %v", errPanicked, p)
-		}
-		k.end(f, v, err)
-	}()
+	defer func() { k.end(f, v, err) }()
+	defer fault.Recover(&err)
 	v, err = k.load(ctx, prev)
 }
 

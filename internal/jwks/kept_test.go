@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"kong-openid-connect/internal/fault"
 )
 
 // source counts how often it is asked, and answers with its count.
@@ -252,7 +254,7 @@ func TestCase65PanicWhileLoading(t *testing.T) {
 			}
 			return new(int64), nil
 		})
-		if _, err := k.Get(t.Context()); !errors.Is(err, errPanicked) {
+		if _, err := k.Get(t.Context()); !errors.Is(err, fault.ErrPanicked) {
 			t.Fatal(err)
 		}
 		broken = false
