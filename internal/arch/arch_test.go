@@ -31,10 +31,11 @@ var owners = map[string][]string{
 // layers says what a package of ours may import of ours. A package that is not
 // listed may import anything but what the sandbox rule forbids.
 var layers = map[string][]string{
-	"internal/certcheck":   {},
+	"internal/certcheck":   {"internal/fault"},
 	"internal/claims":      {},
 	"internal/token":       {"internal/claims"},
-	"internal/jwks":        {"internal/token", "internal/claims"},
+	"internal/fault":       {},
+	"internal/jwks":        {"internal/token", "internal/claims", "internal/fault"},
 	"internal/param":       {},
 	"internal/session":     {},
 	"internal/rp":          {"internal/claims", "internal/token"},
