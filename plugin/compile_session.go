@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -207,75 +206,6 @@ func (s *sessions) Start(ctx context.Context, b rp.Browser, subject string, t rp
 	return s.view(m, n, t), cookies, nil
 }
 
-// update stores other tokens under a new id.
-func (s *sessions) update(ctx context.Context, m *session.Manager, b rp.Browser, old *rp.Session, t rp.StoredTokens) (*rp.Session, []string, error) {
-	o := old.Handle.(*session.Session)
-	o.Data = pack(t)
-	cookies, err := m.Save(ctx, input(b), o)
-	if err != nil {
-		return nil, nil, sessionError(err)
-	}
-	return s.view(m, o, t), cookies, nil
-}
-
-const (
-	refreshLease = 30 * time.Second // longer than a refresh may take
-	refreshKept  = 10 * time.Second // how long losers find the winner's result
-)
-
-// Refresh implements rp.Sessions: one caller among all nodes refreshes, the
-// others read its sealed session and never refresh themselves.
-func (s *sessions) Refresh(ctx context.Context, b rp.Browser, old *rp.Session, do func(context.Context) (rp.StoredTokens, error)) (*rp.Session, []string, error) {
-	m, err := s.manager.get(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if s.locks == nil {
-		t, err := do(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		return s.update(ctx, m, b, old, t)
-	}
-	var mine *rp.Session
-	var cookies []string
-	sum := sha256.Sum256([]byte(old.ID))
-	sealed, err := s.locks.Once(ctx, "refresh-"+hex.EncodeToString(sum[:16]), refreshLease, refreshKept, func(ctx context.Context) ([]byte, error) {
-		t, err := do(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if mine, cookies, err = s.update(ctx, m, b, old, t); err != nil {
-			return nil, err
-		}
-		return []byte(mine.Handle.(*session.Session).Sealed()), nil
-	})
-	if err != nil {
-		if e := (*rp.Error)(nil); errors.As(err, &e) {
-			return nil, nil, err
-		}
-		return nil, nil, &rp.Error{Description: "the session's tokens could not be refreshed together with the other nodes", Reason: "refresh_lock", Err: err}
-	}
-	if mine != nil {
-		return mine, cookies, nil
-	}
-	o, _, err := m.OpenSealed(ctx, input(b), string(sealed))
-	if err != nil {
-		return nil, nil, sessionError(err)
-	}
-	if o == nil {
-		return nil, nil, sessionError(session.ErrEnded)
-	}
-	if cookies, err = m.Touch(ctx, input(b), o); err != nil {
-		return nil, nil, sessionError(err)
-	}
-	t, err := unpack(o.Data)
-	if err != nil {
-		return nil, nil, sessionError(err)
-	}
-	return s.view(m, o, t), cookies, nil
-}
-
 // Due implements rp.Sessions.
 func (s *sessions) Due(x *rp.Session) bool {
 	m, err := s.manager.get(context.Background())
@@ -376,76 +306,4 @@ func unpack(b []byte) (rp.StoredTokens, error) {
 		t.Expiry = time.Unix(s.Expiry, 0)
 	}
 	return t, nil
-}
-
-// logins adapts the pending logins of package session to the core.
-type logins struct {
-	logins keyed[session.Logins]
-	name   string
-}
-
-func newLogins(c *Config, env *Environment, digest [32]byte) (*logins, error) {
-	cfg := session.LoginConfig{
-		Cookie:        cookieOf(c.AuthorizationCookieName, c.AuthorizationCookiePath, c.AuthorizationCookieDomain, c.AuthorizationCookieSameSite, c.AuthorizationCookieHTTPOnly, c.AuthorizationCookieSecure),
-		Timeout:       seconds(c.AuthorizationRollingTimeout),
-		Digest:        digest,
-		MaxHeaderLine: env.MaxHeaderLine,
-		Used:          env.UsedLogins,
-		Now:           env.Now,
-	}
-	probe := cfg
-	probe.Secret = []byte("only to check the configuration")
-	if _, err := session.NewLogins(probe); err != nil {
-		return nil, err
-	}
-	l := &logins{name: c.AuthorizationCookieName}
-	l.logins.secret = func(ctx context.Context) ([]byte, error) { return sessionSecret(ctx, c, env) }
-	l.logins.make = func(secret []byte) (*session.Logins, error) {
-		full := cfg
-		full.Secret = secret
-		return session.NewLogins(full)
-	}
-	return l, nil
-}
-
-// Owns implements rp.Logins.
-func (l *logins) Owns(name string) bool { return session.IsLoginCookie(l.name, name) }
-
-// Begin implements rp.Logins.
-func (l *logins) Begin(ctx context.Context, b rp.Browser, x rp.Login) (string, []string, error) {
-	s, err := l.logins.get(ctx)
-	if err != nil {
-		return "", nil, err
-	}
-	return s.Begin(session.Login{
-		Nonce: x.Nonce, CodeVerifier: x.Verifier.Reveal(), RedirectURI: x.RedirectURI, Client: x.Client, ReturnTo: x.ReturnTo, Attempt: x.Attempt,
-	}, input(b))
-}
-
-// Resume implements rp.Logins.
-func (l *logins) Resume(ctx context.Context, b rp.Browser, state string) (rp.Login, rp.LoginOutcome, error) {
-	s, err := l.logins.get(ctx)
-	if err != nil {
-		return rp.Login{}, rp.LoginForeign, err
-	}
-	x, outcome := s.Resume(state, input(b))
-	login := rp.Login{
-		ID: x.ID(), Nonce: x.Nonce, Verifier: token.Opaque(x.CodeVerifier), RedirectURI: x.RedirectURI, Client: x.Client, ReturnTo: x.ReturnTo, Attempt: x.Attempt,
-	}
-	switch outcome {
-	case session.Resumed:
-		return login, rp.LoginFound, nil
-	case session.Stale:
-		return login, rp.LoginStale, nil
-	}
-	return rp.Login{}, rp.LoginForeign, nil
-}
-
-// Finish implements rp.Logins.
-func (l *logins) Finish(ctx context.Context, b rp.Browser, state, id string) ([]string, bool, error) {
-	s, err := l.logins.get(ctx)
-	if err != nil {
-		return nil, false, err
-	}
-	return s.Finish(state, input(b)), s.Claim(id), nil
 }

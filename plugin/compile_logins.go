@@ -1,0 +1,81 @@
+package plugin
+
+import (
+	"context"
+
+	"kong-openid-connect/internal/rp"
+	"kong-openid-connect/internal/session"
+	"kong-openid-connect/internal/token"
+)
+
+// logins adapts the pending logins of package session to the core.
+type logins struct {
+	logins keyed[session.Logins]
+	name   string
+}
+
+func newLogins(c *Config, env *Environment, digest [32]byte) (*logins, error) {
+	cfg := session.LoginConfig{
+		Cookie:        cookieOf(c.AuthorizationCookieName, c.AuthorizationCookiePath, c.AuthorizationCookieDomain, c.AuthorizationCookieSameSite, c.AuthorizationCookieHTTPOnly, c.AuthorizationCookieSecure),
+		Timeout:       seconds(c.AuthorizationRollingTimeout),
+		Digest:        digest,
+		MaxHeaderLine: env.MaxHeaderLine,
+		Used:          env.UsedLogins,
+		Now:           env.Now,
+	}
+	probe := cfg
+	probe.Secret = []byte("only to check the configuration")
+	if _, err := session.NewLogins(probe); err != nil {
+		return nil, err
+	}
+	l := &logins{name: c.AuthorizationCookieName}
+	l.logins.secret = func(ctx context.Context) ([]byte, error) { return sessionSecret(ctx, c, env) }
+	l.logins.make = func(secret []byte) (*session.Logins, error) {
+		full := cfg
+		full.Secret = secret
+		return session.NewLogins(full)
+	}
+	return l, nil
+}
+
+// Owns implements rp.Logins.
+func (l *logins) Owns(name string) bool { return session.IsLoginCookie(l.name, name) }
+
+// Begin implements rp.Logins.
+func (l *logins) Begin(ctx context.Context, b rp.Browser, x rp.Login) (string, []string, error) {
+	s, err := l.logins.get(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	return s.Begin(session.Login{
+		Nonce: x.Nonce, CodeVerifier: x.Verifier.Reveal(), RedirectURI: x.RedirectURI, Client: x.Client, ReturnTo: x.ReturnTo, Attempt: x.Attempt,
+	}, input(b))
+}
+
+// Resume implements rp.Logins.
+func (l *logins) Resume(ctx context.Context, b rp.Browser, state string) (rp.Login, rp.LoginOutcome, error) {
+	s, err := l.logins.get(ctx)
+	if err != nil {
+		return rp.Login{}, rp.LoginForeign, err
+	}
+	x, outcome := s.Resume(state, input(b))
+	login := rp.Login{
+		ID: x.ID(), Nonce: x.Nonce, Verifier: token.Opaque(x.CodeVerifier), RedirectURI: x.RedirectURI, Client: x.Client, ReturnTo: x.ReturnTo, Attempt: x.Attempt,
+	}
+	switch outcome {
+	case session.Resumed:
+		return login, rp.LoginFound, nil
+	case session.Stale:
+		return login, rp.LoginStale, nil
+	}
+	return rp.Login{}, rp.LoginForeign, nil
+}
+
+// Finish implements rp.Logins.
+func (l *logins) Finish(ctx context.Context, b rp.Browser, state, id string) ([]string, bool, error) {
+	s, err := l.logins.get(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	return s.Finish(state, input(b)), s.Claim(id), nil
+}
