@@ -9,11 +9,14 @@ import (
 	"sync"
 	"time"
 
+	"kong-openid-connect/internal/clustercache"
 	"kong-openid-connect/internal/redisconn"
+	"kong-openid-connect/internal/replays"
 	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/session/memcached"
 	"kong-openid-connect/internal/session/redis"
 	"kong-openid-connect/internal/store"
+	"kong-openid-connect/internal/token"
 )
 
 // Connections shares connections to Redis and memcached between policies.
@@ -90,6 +93,35 @@ func redisOptions(r *Redis, socket string) redisconn.Options {
 		o.Cluster = append(o.Cluster, redisconn.Address{Host: n.IP, Port: int(n.Port)})
 	}
 	return o
+}
+
+// openReplays returns what remembers DPoP proofs: the Redis that the nodes
+// share for the cluster cache or for sessions, else Kong's database, else this
+// process. It performs no I/O.
+func openReplays(c *Config, env *Environment) (token.Replays, error) {
+	switch {
+	case env.Replays == nil:
+		return nil, nil // none is accepted
+	case c.ClusterCacheStrategy == ClusterCacheStrategyRedis:
+		conn, err := env.Connections.Redis(&c.ClusterCacheRedis, "")
+		if err != nil {
+			return nil, fmt.Errorf("cluster_cache_redis: %w", err)
+		}
+		return replays.InRedis(env.Replays, conn, clustercache.DefaultPrefix, env.Now), nil
+	case c.SessionStorage == SessionStorageRedis:
+		conn, err := env.Connections.Redis(&c.Redis.Redis, c.Redis.Socket)
+		if err != nil {
+			return nil, fmt.Errorf("redis: %w", err)
+		}
+		prefix := c.Redis.Prefix
+		if prefix == "" {
+			prefix = redis.DefaultPrefix
+		}
+		return replays.InRedis(env.Replays, conn, prefix, env.Now), nil
+	case env.Proofs != nil:
+		return replays.InStore(env.Replays, env.Proofs, env.Now), nil
+	}
+	return env.Replays, nil
 }
 
 // storage is where the sessions of a configuration live, and what nodes agree by.

@@ -24,6 +24,7 @@ import (
 	"kong-openid-connect/internal/kong/server"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/session"
+	"kong-openid-connect/internal/store"
 	"kong-openid-connect/internal/token"
 	"kong-openid-connect/plugin"
 )
@@ -99,6 +100,7 @@ func newProcess(o *options, log *slog.Logger) (_ *process, err error) {
 		Now:           now,
 		Log:           log,
 	}
+	p.env.Proofs, _ = b.Store.(store.Proofs) // a store that is nobody else's has none
 	p.handler = admin.New(admin.Options{
 		Discovery: backing.Discovery{Store: b.Store, Registry: providers}, Keys: backing.Keys{Set: b.Keys}, Health: b.Health, Log: log,
 	})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"time"
 )
 
@@ -10,7 +11,10 @@ import (
 // needs no store, such as verifying bearer tokens, goes on.
 type Broken struct{ Err error }
 
-var _ Store = Broken{}
+var (
+	_ Store  = Broken{}
+	_ Proofs = Broken{}
+)
 
 func (b Broken) fail(op string) error { return &Unavailable{op, b.Err} }
 
@@ -80,6 +84,11 @@ func (b Broken) RevokedAt(context.Context, string) (time.Time, error) {
 // Once implements Locks.
 func (b Broken) Once(context.Context, string, time.Duration, time.Duration, func(context.Context) ([]byte, error)) ([]byte, error) {
 	return nil, b.fail("take lock")
+}
+
+// RememberProof implements Proofs: whether other nodes share the store is not known.
+func (b Broken) RememberProof(context.Context, [sha256.Size]byte, time.Duration) (bool, error) {
+	return false, b.fail("remember proof")
 }
 
 // Watch implements Watcher.

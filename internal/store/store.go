@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -170,6 +171,15 @@ type Locks interface {
 	// waited, and the next caller may try. The result must be sealed by the
 	// caller where it is secret.
 	Once(ctx context.Context, key string, lease, keep time.Duration, do func(context.Context) ([]byte, error)) ([]byte, error)
+}
+
+// Proofs notes among all nodes what may be used once. A store that no other
+// node shares need not implement it.
+type Proofs interface {
+	// RememberProof notes an id for keep, and reports whether it was not noted
+	// before; both are one step. Whoever gets an error must not go on: it says
+	// that the id could not be noted.
+	RememberProof(ctx context.Context, id [sha256.Size]byte, keep time.Duration) (fresh bool, err error)
 }
 
 // ChangeKind is what a Change is about.

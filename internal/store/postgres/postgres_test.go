@@ -229,7 +229,7 @@ func TestTenStoresMigrateOnce(t *testing.T) {
 		t.Errorf("%d stores migrated, %d failed at it", migrated.Load(), failed.Load())
 	}
 	out, err := s.SQL(name, "SELECT count(*), max(version) FROM oidc_migrations")
-	if err != nil || out != "1|1" {
+	if err != nil || out != fmt.Sprintf("%d|%[1]d", len(migrations)) {
 		t.Errorf("migrations: %s, %v", out, err)
 	}
 	secrets := make([]store.Secret, len(stores))

@@ -145,4 +145,5 @@ func (s *Store) clean(ctx context.Context) {
 			return
 		}
 	}
+	s.cleanProofs(ctx)
 }
