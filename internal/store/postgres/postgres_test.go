@@ -285,7 +285,7 @@ func TestSchemaOfItsOwn(t *testing.T) {
 		t.Errorf("another schema sees the object: %v", err)
 	}
 	out, err := s.SQL(name, `SELECT count(*) FROM information_schema.tables WHERE table_schema = 'odd "schema' AND table_name LIKE 'oidc\_%'`)
-	if err != nil || out != "5" {
+	if err != nil || out != "6" {
 		t.Errorf("tables: %s, %v", out, err)
 	}
 }

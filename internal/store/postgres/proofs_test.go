@@ -94,7 +94,7 @@ func TestTablesOfTheFirstVersionGrow(t *testing.T) {
 	if out, err := s.SQL(name, strings.ReplaceAll(migrations[0], "{s}", "")+`;
 CREATE TABLE oidc_migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
 INSERT INTO oidc_migrations (version) VALUES (1);
-INSERT INTO oidc_keys VALUES ('k', 'ES256', 0, now(), 'x')`); err != nil {
+INSERT INTO oidc_revocations VALUES ('k', now() - interval '1 minute', now(), now() + interval '1 hour', now())`); err != nil {
 		t.Fatal(out)
 	}
 	st := openStore(t, s.Kong(name), Options{})
@@ -102,7 +102,7 @@ INSERT INTO oidc_keys VALUES ('k', 'ES256', 0, now(), 'x')`); err != nil {
 	if ok, err := st.RememberProof(t.Context(), proofID("one"), time.Minute); err != nil || !ok {
 		t.Errorf("got %t, %v", ok, err)
 	}
-	if keys, err := st.OwnKeys(t.Context()); err != nil || len(keys) != 1 {
-		t.Errorf("keys of before: %d, %v", len(keys), err)
+	if ok, err := st.Revoked(t.Context(), "k"); err != nil || !ok {
+		t.Errorf("a revocation of before: %t, %v", ok, err)
 	}
 }
