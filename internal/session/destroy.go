@@ -43,14 +43,17 @@ func (m *Manager) present(j *jar) []carried {
 func (m *Manager) Destroy(ctx context.Context, in Input, s *Session) ([]string, error) {
 	j := m.jar(in)
 	var failed error
-	end := func(key int, h *header) {
-		if err := m.endHeader(ctx, key, h, 0); err != nil && failed == nil {
+	end := func(key int, h *header, listed bool) {
+		if err := m.endHeader(ctx, key, h, 0, listed); err != nil && failed == nil {
 			failed = err
 		}
 	}
 	if s != nil && s.opened {
+		if err := m.endChain(ctx, s); err != nil {
+			failed = err
+		}
 		if key := m.keyOf(s); key >= 0 {
-			end(key, &s.h)
+			end(key, &s.h, true)
 		}
 		if m.index != nil {
 			for _, k := range m.ring {
@@ -62,7 +65,7 @@ func (m *Manager) Destroy(ctx context.Context, in Input, s *Session) ([]string, 
 	}
 	for _, p := range m.present(&j) {
 		if audience, _ := m.mine(&p.h, p.key); audience && (s == nil || p.h.id != s.h.id) {
-			end(p.key, &p.h)
+			end(p.key, &p.h, false)
 		}
 	}
 	cookies, _, _ := m.c.Cookie.emit(&j, m.c.Cookie.Name, m.rest(&j, false), in.Scheme, -1, false)

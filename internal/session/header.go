@@ -1,7 +1,6 @@
 package session
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 )
@@ -88,9 +87,3 @@ func (h *header) associated() []byte {
 
 // public is the session's id as headers and storage show it.
 func (h *header) public() string { return base64.RawURLEncoding.EncodeToString(h.id[:]) }
-
-// revocationKey names the session in Revocations without telling its id.
-func (h *header) revocationKey() string {
-	sum := sha256.Sum256(append([]byte("openid-connect/revoked/"), h.id[:]...))
-	return "session:" + base64.RawURLEncoding.EncodeToString(sum[:])
-}

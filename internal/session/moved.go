@@ -83,9 +83,10 @@ func (m *Manager) openMoved(ctx context.Context, in Input, text string, hops int
 }
 
 // endHeader ends the session of a header in storage and for copies of its
-// cookie, and whatever it was replaced by in the last seconds.
-func (m *Manager) endHeader(ctx context.Context, key int, h *header, hops int) error {
-	if m.c.Revocations != nil {
+// cookie, and whatever it was replaced by in the last seconds. listed says
+// that its whole chain is in the list of revocations already.
+func (m *Manager) endHeader(ctx context.Context, key int, h *header, hops int, listed bool) error {
+	if m.c.Revocations != nil && !listed {
 		if err := m.c.Revocations.Revoke(ctx, h.revocationKey(), m.c.Now(), m.revokedUntil(h, 0)); err != nil {
 			return &StorageError{"revoke", err}
 		}
@@ -105,7 +106,7 @@ func (m *Manager) endHeader(ctx context.Context, key int, h *header, hops int) e
 		if text, moved := m.followMoved(m.ring[key], h, record); moved && hops < maxHops {
 			head, _, _ := strings.Cut(text, "~")
 			if n, nk, ok := m.head(segment{head}, false); ok {
-				if err := m.endHeader(ctx, nk, &n, hops+1); err != nil {
+				if err := m.endHeader(ctx, nk, &n, hops+1, listed); err != nil {
 					return err
 				}
 			}

@@ -166,16 +166,6 @@ func (m *Manager) openSegment(ctx context.Context, in Input, seg segment, rememb
 	if h.flags&flagStored != 0 != (m.c.Store != nil) {
 		return nil, NotStored, nil // made under the other kind of storage
 	}
-	if m.c.Revocations != nil {
-		revoked, err := m.c.Revocations.Revoked(ctx, h.revocationKey())
-		if err != nil {
-			return nil, Revoked, &StorageError{"read the list of revoked sessions", err}
-		}
-		if revoked {
-			return nil, Revoked, nil
-		}
-	}
-
 	s := &Session{h: h, opened: true, oldKey: key > 0, restored: remember}
 	if remember {
 		s.first = h.created
@@ -213,8 +203,12 @@ func (m *Manager) openSegment(ctx context.Context, in Input, seg segment, rememb
 		s.record = record
 		sealed = append([]byte(nil), record[1:]...)
 	}
-	if s.Subject, s.Data, ok = m.codec.open(k, &h, info(m.c.Digest, m.c.Audience, bound), sealed); !ok {
+	if !m.codec.open(k, &h, info(m.c.Digest, m.c.Audience, bound), sealed, s) {
 		return nil, BadPayload, nil
+	}
+	ended, err := m.ended(ctx, s)
+	if err != nil || ended {
+		return nil, Revoked, err
 	}
 	return s, OK, nil
 }

@@ -15,12 +15,15 @@ const (
 
 	modePlain  byte = 0
 	modePacked byte = 1 // packed, then deflated
+
+	chainSize = 16
+	maxPlain  = maxPayload + 3*maxSubject + 64 // bytes of an opened payload
 )
 
 // nonce is fixed because a payload key seals once.
 var nonce = make([]byte, 12)
 
-// codec turns subject and data into sealed bytes and back.
+// codec turns what a session holds into sealed bytes and back.
 type codec struct {
 	writers sync.Pool
 	readers sync.Pool
@@ -35,12 +38,16 @@ func info(digest [32]byte, audience string, binding string) string {
 	return string(append(b, binding...))
 }
 
-func (c *codec) seal(k *keys, h *header, info, subject string, data []byte) ([]byte, error) {
-	plain := make([]byte, 1, 1+binary.MaxVarintLen64+len(subject)+len(data)+16)
+func (c *codec) seal(k *keys, h *header, info string, s *Session) ([]byte, error) {
+	plain := make([]byte, 1, 1+chainSize+8+len(s.Subject)+len(s.Issuer)+len(s.SID)+len(s.Data)+32)
 	plain[0] = modePlain
-	plain = binary.AppendUvarint(plain, uint64(len(subject)))
-	plain = append(plain, subject...)
-	plain = append(plain, data...)
+	plain = append(plain, s.chain[:]...)
+	plain = binary.BigEndian.AppendUint64(plain, uint64(s.began))
+	for _, text := range []string{s.Subject, s.Issuer, s.SID} {
+		plain = binary.AppendUvarint(plain, uint64(len(text)))
+		plain = append(plain, text...)
+	}
+	plain = append(plain, s.Data...)
 	if len(plain) > compressFrom {
 		if small := c.deflate(pack(plain[1:])); len(small) < len(plain) {
 			plain = small
@@ -53,35 +60,46 @@ func (c *codec) seal(k *keys, h *header, info, subject string, data []byte) ([]b
 	return g.Seal(plain[:0], nonce, plain, h.associated()), nil
 }
 
-// open returns ok false for whatever is not exactly what seal made. It overwrites sealed.
-func (c *codec) open(k *keys, h *header, info string, sealed []byte) (subject string, data []byte, ok bool) {
+// open fills s; it returns false for whatever is not exactly what seal made. It overwrites sealed.
+func (c *codec) open(k *keys, h *header, info string, sealed []byte, s *Session) bool {
 	g, err := aead(k.payload, h.id[:], info)
 	if err != nil {
-		return "", nil, false
+		return false
 	}
 	plain, err := g.Open(sealed[:0], nonce, sealed, h.associated())
 	if err != nil || len(plain) == 0 {
-		return "", nil, false
+		return false
 	}
 	mode, plain := plain[0], plain[1:]
 	switch mode {
 	case modePlain:
 	case modePacked:
 		if plain, err = c.inflate(plain); err != nil {
-			return "", nil, false
+			return false
 		}
-		if plain, ok = unpack(plain, maxPayload+maxSubject+16); !ok {
-			return "", nil, false
+		var ok bool
+		if plain, ok = unpack(plain, maxPlain); !ok {
+			return false
 		}
 	default:
-		return "", nil, false
+		return false
 	}
-	n, k2 := binary.Uvarint(plain)
-	if k2 <= 0 || n > uint64(len(plain)-k2) {
-		return "", nil, false
+	if len(plain) < chainSize+8 {
+		return false
 	}
-	plain = plain[k2:]
-	return string(plain[:n]), plain[n:], true
+	copy(s.chain[:], plain)
+	s.began = int64(binary.BigEndian.Uint64(plain[chainSize:]))
+	plain = plain[chainSize+8:]
+	for _, text := range []*string{&s.Subject, &s.Issuer, &s.SID} {
+		n, size := binary.Uvarint(plain)
+		if size <= 0 || n > uint64(len(plain)-size) {
+			return false
+		}
+		*text = string(plain[size : size+int(n)])
+		plain = plain[size+int(n):]
+	}
+	s.Data = plain
+	return true
 }
 
 // deflate returns the mode byte and the compressed text.
@@ -104,7 +122,7 @@ func (c *codec) deflate(b []byte) []byte {
 
 var errInflated = errors.New("compressed session is too large")
 
-// inflate reads at most maxPayload bytes (and the subject) from authentic but still bounded input.
+// inflate reads at most maxPlain bytes from authentic but still bounded input.
 func (c *codec) inflate(b []byte) ([]byte, error) {
 	src := bytes.NewReader(b)
 	r, _ := c.readers.Get().(io.ReadCloser)
@@ -115,11 +133,11 @@ func (c *codec) inflate(b []byte) ([]byte, error) {
 	}
 	defer c.readers.Put(r)
 	out := bytes.NewBuffer(make([]byte, 0, 2*len(b)+512))
-	n, err := out.ReadFrom(io.LimitReader(r, maxPayload+maxSubject+16))
+	n, err := out.ReadFrom(io.LimitReader(r, maxPlain))
 	if err != nil {
 		return nil, err
 	}
-	if n >= maxPayload+maxSubject+16 {
+	if n >= maxPlain {
 		return nil, errInflated
 	}
 	return out.Bytes(), nil

@@ -93,8 +93,8 @@ func (m *Manager) due(s *Session) work {
 }
 
 func (m *Manager) save(ctx context.Context, in Input, s *Session, adopt bool) ([]string, error) {
-	if len(s.Subject) > maxSubject {
-		return nil, fmt.Errorf("a subject of %d bytes: at most %d are kept in a session", len(s.Subject), maxSubject)
+	if n := max(len(s.Subject), len(s.Issuer), len(s.SID)); n > maxSubject {
+		return nil, fmt.Errorf("a subject, issuer or sid of %d bytes: at most %d are kept in a session", n, maxSubject)
 	}
 	if len(s.Data) > maxPayload {
 		return nil, &TooLargeError{Size: len(s.Data), Limit: maxPayload}
@@ -105,10 +105,16 @@ func (m *Manager) save(ctx context.Context, in Input, s *Session, adopt bool) ([
 	}
 	j := m.jar(in)
 	k, now := m.ring[0], m.now()
-	next := Session{Subject: s.Subject, Data: s.Data, opened: true}
+	next := Session{Subject: s.Subject, Issuer: s.Issuer, SID: s.SID, Data: s.Data, opened: true, chain: s.chain, began: s.began}
 	h := &next.h
 	if _, err := io.ReadFull(m.c.Rand, h.id[:]); err != nil {
 		return nil, fmt.Errorf("drawing a session id: %w", err)
+	}
+	if !s.opened {
+		if _, err := io.ReadFull(m.c.Rand, next.chain[:]); err != nil {
+			return nil, fmt.Errorf("drawing a session id: %w", err)
+		}
+		next.began = m.c.Now().UnixMilli()
 	}
 	h.created, h.rolled, h.touched = now, now, now
 	if s.opened && !s.restored {
@@ -121,7 +127,7 @@ func (m *Manager) save(ctx context.Context, in Input, s *Session, adopt bool) ([
 	if m.c.Store != nil {
 		h.flags |= flagStored
 	}
-	sealed, err := m.codec.seal(k, h, info(m.c.Digest, m.c.Audience, bound), s.Subject, s.Data)
+	sealed, err := m.codec.seal(k, h, info(m.c.Digest, m.c.Audience, bound), &next)
 	if err != nil {
 		return nil, fmt.Errorf("sealing a session: %w", err)
 	}
@@ -198,12 +204,12 @@ func (m *Manager) firstLogin(j *jar, h *header) (int64, bool) {
 // sessions. A winner is what a parallel request has renewed s to.
 func (m *Manager) replace(ctx context.Context, in Input, j *jar, s, next *Session, adopt bool) (winner *Session, err error) {
 	until := m.end(&next.h, next.first)
-	if m.c.Revocations != nil && s.opened {
-		revoked, err := m.c.Revocations.Revoked(ctx, s.h.revocationKey())
+	if s.opened {
+		ended, err := m.ended(ctx, s)
 		if err != nil {
-			return nil, &StorageError{"read the list of revoked sessions", err}
+			return nil, err
 		}
-		if revoked {
+		if ended {
 			return nil, ErrEnded
 		}
 	}
@@ -251,7 +257,7 @@ func (m *Manager) lost(ctx context.Context, in Input, s *Session) (*Session, err
 func (m *Manager) endPrevious(ctx context.Context, j *jar, next *Session) error {
 	for _, p := range m.present(j) {
 		if _, same := m.mine(&p.h, p.key); same && p.h.id != next.h.id {
-			if err := m.endHeader(ctx, p.key, &p.h, 0); err != nil {
+			if err := m.endHeader(ctx, p.key, &p.h, 0, false); err != nil {
 				return err
 			}
 		}

@@ -51,6 +51,8 @@ func (r Reason) String() string {
 // not safe for concurrent use.
 type Session struct {
 	Subject string
+	Issuer  string // who vouched for the subject; with it a provider can end the session
+	SID     string // the login at the provider (`sid`); "" where it names none
 	Data    []byte // what the caller keeps; never logged, not part of String
 
 	h        header
@@ -63,6 +65,9 @@ type Session struct {
 	oldKey   bool   // a previous secret opened it
 	first    int64  // first login as the remember cookie has it; 0 without one
 	remember string // the sealed header of the remember cookie of a moved session
+
+	chain [chainSize]byte // the same in all sessions that one login was renewed to
+	began int64           // that login, in Unix milliseconds
 }
 
 // New returns a session that begins now. It exists nowhere before Save.

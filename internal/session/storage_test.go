@@ -52,6 +52,13 @@ func (b *broken) Revoked(ctx context.Context, keys ...string) (bool, error) {
 	return b.Store.Revoked(ctx, keys...)
 }
 
+func (b *broken) Ended(ctx context.Context, began time.Time, subject string, keys ...string) (bool, error) {
+	if b.reads {
+		return false, errDown
+	}
+	return b.Store.Ended(ctx, began, subject, keys...)
+}
+
 func (b *broken) Revoke(ctx context.Context, key string, from, until time.Time) error {
 	if b.writes {
 		return errDown

@@ -43,6 +43,9 @@ type Revocations interface {
 	Revoke(ctx context.Context, key string, from, until time.Time) error
 	// Revoked says whether any of the keys is revoked now.
 	Revoked(ctx context.Context, keys ...string) (bool, error)
+	// Ended says whether any of the keys is revoked now, or the latest
+	// revocation of subject that holds began at `began` or later.
+	Ended(ctx context.Context, began time.Time, subject string, keys ...string) (bool, error)
 }
 
 // StorageError is a failure of the Store or of the Revocations: the session

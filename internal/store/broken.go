@@ -76,6 +76,11 @@ func (b Broken) Revoked(context.Context, ...string) (bool, error) {
 	return false, b.fail("read revocations")
 }
 
+// Ended implements Revocations.
+func (b Broken) Ended(context.Context, time.Time, string, ...string) (bool, error) {
+	return false, b.fail("read revocations")
+}
+
 // RevokedAt implements Revocations.
 func (b Broken) RevokedAt(context.Context, string) (time.Time, error) {
 	return time.Time{}, b.fail("read revocations")

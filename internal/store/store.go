@@ -153,8 +153,11 @@ type Revocations interface {
 	Revoke(ctx context.Context, key string, from, until time.Time) error
 	// Revoked says whether any of the keys is revoked now.
 	Revoked(ctx context.Context, keys ...string) (bool, error)
+	// Ended says whether any of the keys is revoked now, or the latest
+	// revocation of subject that holds began at `began` or later, to the
+	// millisecond: "all sessions of this subject that began before".
+	Ended(ctx context.Context, began time.Time, subject string, keys ...string) (bool, error)
 	// RevokedAt returns when the key's latest revocation began; zero for none.
-	// It serves "all sessions of this subject that began before".
 	RevokedAt(ctx context.Context, key string) (time.Time, error)
 }
 

@@ -36,7 +36,7 @@ type entry struct {
 	until time.Time
 }
 
-type window struct{ from, until time.Time }
+type window struct{ from, latest, until time.Time }
 
 type subject struct{ audience, subject string }
 
@@ -184,14 +184,37 @@ func (s *Store) Revoke(ctx context.Context, key string, from, until time.Time) e
 	if !ok && len(s.revoked) >= s.limit {
 		return ErrFull
 	}
+	next := window{from, from, until}
 	if ok && w.from.Before(from) {
-		from = w.from
+		next.from = w.from
+	}
+	if ok && w.latest.After(from) {
+		next.latest = w.latest
 	}
 	if ok && w.until.After(until) {
-		until = w.until
+		next.until = w.until
 	}
-	s.revoked[key] = window{from, until}
+	s.revoked[key] = next
 	return nil
+}
+
+// Ended implements session.Revocations.
+func (s *Store) Ended(ctx context.Context, began time.Time, subject string, keys ...string) (bool, error) {
+	if revoked, err := s.Revoked(ctx, keys...); revoked || err != nil {
+		return revoked, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	w, ok := s.revoked[subject]
+	if !ok || now.Before(w.from) || !now.Before(w.until) {
+		return false, nil
+	}
+	at := w.latest
+	if now.Before(at) {
+		at = w.from
+	}
+	return at.UnixMilli() >= began.UnixMilli(), nil
 }
 
 // Revoked implements session.Revocations.

@@ -78,24 +78,44 @@ func (s *Store) Revoked(ctx context.Context, keys ...string) (bool, error) {
 	return false, nil
 }
 
-// RevokedAt returns when the key's latest revocation began; zero for none. One
-// that is still to come does not hide those that hold.
+// Ended implements session.Revocations, in one round trip.
+func (s *Store) Ended(ctx context.Context, began time.Time, subject string, keys ...string) (bool, error) {
+	spans, err := s.spans(ctx, append([]string{subject}, keys...))
+	if err != nil {
+		return false, err
+	}
+	now := s.now()
+	for _, span := range spans[1:] {
+		if !span.first.IsZero() && !now.Before(span.first) {
+			return true, nil
+		}
+	}
+	at := spans[0].latest(now)
+	return !at.IsZero() && at.UnixMilli() >= began.UnixMilli(), nil
+}
+
+// RevokedAt returns when the key's latest revocation began; zero for none.
 func (s *Store) RevokedAt(ctx context.Context, key string) (time.Time, error) {
 	spans, err := s.spans(ctx, []string{key})
 	if err != nil {
 		return time.Time{}, err
 	}
-	switch now, span := s.now(), spans[0]; {
-	case span.first.IsZero() || now.Before(span.first):
-		return time.Time{}, nil
-	case now.Before(span.last):
-		return span.first, nil
-	default:
-		return span.last, nil
-	}
+	return spans[0].latest(s.now()), nil
 }
 
 type span struct{ first, last time.Time } // zero where nothing is listed
+
+// latest is the beginning of the latest revocation that has begun. One that is
+// still to come does not hide those that hold.
+func (p span) latest(now time.Time) time.Time {
+	switch {
+	case p.first.IsZero() || now.Before(p.first):
+		return time.Time{}
+	case now.Before(p.last):
+		return p.first
+	}
+	return p.last
+}
 
 func (s *Store) spans(ctx context.Context, keys []string) ([]span, error) {
 	if len(keys) == 0 {

@@ -56,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, needs Needs) {
 	if needs.Revocations {
 		t.Run("revoked from its time to its end", func(t *testing.T) { revocations(t, open(t)) })
 		t.Run("a second revocation never shortens", func(t *testing.T) { revokedTwice(t, open(t)) })
+		t.Run("a subject's revocation ends what began before it", func(t *testing.T) { ended(t, open(t)) })
 	}
 }
 
@@ -272,6 +273,43 @@ func revokedTwice(t *testing.T, b Backend) {
 		}
 		b.Pass(3 * time.Second)
 	}
+}
+
+func ended(t *testing.T, b Backend) {
+	r, ctx := b.Store.(session.Revocations), t.Context()
+	check := func(want bool, began time.Time, subject string, keys ...string) {
+		t.Helper()
+		for i := range keys {
+			keys[i] = b.Prefix + keys[i]
+		}
+		if got, err := r.Ended(ctx, began, b.Prefix+subject, keys...); got != want || err != nil {
+			t.Fatalf("Ended(%v, %s, %q) = %v, %v, want %v", began, subject, keys, got, err, want)
+		}
+	}
+	now := b.Now().Truncate(time.Millisecond)
+	check(false, now, "sub", "a")
+	for _, from := range []time.Time{now, now.Add(-time.Hour), now.Add(time.Hour)} {
+		if err := r.Revoke(ctx, b.Prefix+"sub", from, now.Add(2*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The one that is still to come hides the latest of those that hold.
+	check(true, now.Add(-time.Hour), "sub")
+	check(true, now.Add(-2*time.Hour), "sub", "a")
+	check(false, now.Add(time.Millisecond), "sub", "a")
+	check(false, now, "other", "a")
+	if err := r.Revoke(ctx, b.Prefix+"a", now, now.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	check(true, now.Add(time.Millisecond), "sub", "b", "a")
+	check(false, now.Add(time.Millisecond), "sub", "b")
+	for _, from := range []time.Time{now, now.Add(-time.Hour)} {
+		if err := r.Revoke(ctx, b.Prefix+"twice", from, now.Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(true, now, "twice")
+	check(false, now.Add(time.Millisecond), "twice")
 }
 
 func set(t *testing.T, b Backend, key, value string, ttl time.Duration) {

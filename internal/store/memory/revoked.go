@@ -59,6 +59,14 @@ func (s *Store) Revoked(_ context.Context, keys ...string) (bool, error) {
 	return s.revoked.Revoked(keys...), nil
 }
 
+// Ended implements store.Revocations.
+func (s *Store) Ended(_ context.Context, began time.Time, subject string, keys ...string) (bool, error) {
+	if err := s.tail(); err != nil {
+		return false, err
+	}
+	return s.revoked.Ended(began, subject, keys...), nil
+}
+
 // RevokedAt implements store.Revocations.
 func (s *Store) RevokedAt(_ context.Context, key string) (time.Time, error) {
 	if err := s.tail(); err != nil {

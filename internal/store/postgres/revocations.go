@@ -80,6 +80,17 @@ func (s *Store) Revoked(_ context.Context, keys ...string) (bool, error) {
 	return false, nil
 }
 
+// Ended implements store.Revocations, as Revoked does.
+func (s *Store) Ended(_ context.Context, began time.Time, subject string, keys ...string) (bool, error) {
+	if s.revoked.Ended(began, subject, keys...) {
+		return true, nil
+	}
+	if !s.loaded.Load() {
+		return false, &store.Unavailable{Op: "read revocations", Err: errNotReady}
+	}
+	return false, nil
+}
+
 // RevokedAt implements store.Revocations.
 func (s *Store) RevokedAt(_ context.Context, key string) (time.Time, error) {
 	if !s.loaded.Load() {

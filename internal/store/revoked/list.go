@@ -112,6 +112,16 @@ func (l *List) Revoked(keys ...string) bool {
 	return false
 }
 
+// Ended reports whether any of the keys is revoked now, or the latest
+// revocation of subject that holds began in the millisecond of began or later.
+func (l *List) Ended(began time.Time, subject string, keys ...string) bool {
+	if l.Revoked(keys...) {
+		return true
+	}
+	at := l.RevokedAt(subject)
+	return !at.IsZero() && at.UnixMilli() >= began.UnixMilli()
+}
+
 // RevokedAt returns when the latest revocation of a key began that has begun
 // by now and holds still; zero for none.
 func (l *List) RevokedAt(key string) time.Time {

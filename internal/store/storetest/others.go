@@ -201,6 +201,24 @@ func revokeSubject(t *testing.T, n Nodes) {
 		v, err := n.B.RevokedAt(t.Context(), "sub2")
 		return err == nil && v.Equal(epoch.Add(time.Hour))
 	})
+	for _, s := range []store.Store{n.A, n.B} {
+		for _, c := range []struct {
+			began   time.Time
+			subject string
+			key     string
+			want    bool
+		}{
+			{epoch, "sub2", "x", true},
+			{epoch.Add(time.Hour), "sub2", "x", true},
+			{epoch.Add(time.Hour + time.Millisecond), "sub2", "x", false},
+			{epoch.Add(2 * time.Hour), "sub2", "sub2", true}, // as a key it is revoked whatever began when
+			{epoch, "sub3", "x", false},
+		} {
+			if got, err := s.Ended(t.Context(), c.began, c.subject, c.key); got != c.want || err != nil {
+				t.Errorf("Ended(%v, %s, %s) = %t, %v", c.began, c.subject, c.key, got, err)
+			}
+		}
+	}
 }
 
 func onceMany(t *testing.T, n Nodes) {

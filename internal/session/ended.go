@@ -1,0 +1,100 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"strings"
+	"time"
+)
+
+// The kinds of names in Revocations. None tells what it names.
+const (
+	kindSession = "session:" // one id
+	kindChain   = "chain:"   // all ids that one login was renewed to
+	kindLogin   = "login:"   // a login at the provider
+	kindSubject = "subject:" // a subject, with the time of the revocation
+	kindToken   = "logout:"  // a logout token that was used
+)
+
+// key names parts in Revocations.
+func key(kind string, parts ...string) string {
+	h := sha256.New()
+	h.Write([]byte("openid-connect/revoked/" + kind))
+	var n [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		h.Write(n[:])
+		h.Write([]byte(p))
+	}
+	return kind + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// issuerOf makes spellings with and without a trailing slash one.
+func issuerOf(issuer string) string { return strings.TrimSuffix(issuer, "/") }
+
+// LoginKey names in Revocations every session of a login at a provider (`sid`).
+func LoginKey(issuer, sid string) string { return key(kindLogin, issuerOf(issuer), sid) }
+
+// SubjectKey names in Revocations the sessions of a subject that began before
+// the revocation does.
+func SubjectKey(issuer, subject string) string { return key(kindSubject, issuerOf(issuer), subject) }
+
+// LogoutTokenKey names in Revocations a logout token, by its `jti`, that was used.
+func LogoutTokenKey(issuer, jti string) string { return key(kindToken, issuerOf(issuer), jti) }
+
+// IDKey names in Revocations the session of an id as Session.ID writes it; ""
+// for what is no id.
+func IDKey(id string) string {
+	b, err := b64.DecodeString(id)
+	if err != nil || len(b) != len(header{}.id) {
+		return ""
+	}
+	return key(kindSession, string(b))
+}
+
+func (h *header) revocationKey() string { return key(kindSession, string(h.id[:])) }
+
+// ended says whether a session was ended: its id, its login here or at the
+// provider, or all sessions of its subject.
+func (m *Manager) ended(ctx context.Context, s *Session) (bool, error) {
+	if m.c.Revocations == nil {
+		return false, nil
+	}
+	keys := make([]string, 2, 3)
+	keys[0], keys[1] = s.h.revocationKey(), key(kindChain, string(s.chain[:]))
+	if s.SID != "" {
+		keys = append(keys, LoginKey(s.Issuer, s.SID))
+	}
+	ended, err := m.c.Revocations.Ended(ctx, time.UnixMilli(s.began), SubjectKey(s.Issuer, s.Subject), keys...)
+	if err != nil {
+		return false, &StorageError{"read the list of revoked sessions", err}
+	}
+	return ended, nil
+}
+
+// endChain lists the login of s, so that none of the ids that it was renewed
+// to, or from, is good any more.
+func (m *Manager) endChain(ctx context.Context, s *Session) error {
+	if m.c.Revocations == nil {
+		return nil
+	}
+	if err := m.c.Revocations.Revoke(ctx, key(kindChain, string(s.chain[:])), m.c.Now(), m.revokedUntil(&s.h, s.first)); err != nil {
+		return &StorageError{"revoke", err}
+	}
+	return nil
+}
+
+// MaxLife is how long after its login a session of this configuration can be good at most.
+func (m *Manager) MaxLife() time.Duration {
+	c := &m.c
+	life := c.Timeouts.Absolute
+	if c.Remember && (c.RememberTimeouts.Absolute == 0 || life != 0 && c.RememberTimeouts.Absolute > life) {
+		life = c.RememberTimeouts.Absolute
+	}
+	if life == 0 || life > maxTTL {
+		return maxTTL
+	}
+	return life
+}
