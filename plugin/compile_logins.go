@@ -2,9 +2,14 @@ package plugin
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"time"
 
 	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/session"
+	"kong-openid-connect/internal/store"
 	"kong-openid-connect/internal/token"
 )
 
@@ -12,7 +17,15 @@ import (
 type logins struct {
 	logins keyed[session.Logins]
 	name   string
+	claims store.Claims // nil: nodes share nothing
+	keep   time.Duration
+	log    *slog.Logger
 }
+
+const (
+	endlessLogin = time.Hour       // how long a used login without a timeout is remembered
+	claimTimeout = 2 * time.Second // how long a callback waits for the other nodes' word
+)
 
 func newLogins(c *Config, env *Environment, digest [32]byte) (*logins, error) {
 	cfg := session.LoginConfig{
@@ -28,7 +41,15 @@ func newLogins(c *Config, env *Environment, digest [32]byte) (*logins, error) {
 	if _, err := session.NewLogins(probe); err != nil {
 		return nil, err
 	}
-	l := &logins{name: c.AuthorizationCookieName}
+	l := &logins{name: c.AuthorizationCookieName, keep: cfg.Timeout, log: env.Log}
+	if l.keep <= 0 {
+		l.keep = endlessLogin
+	}
+	shared, err := agree(c, env)
+	if err != nil {
+		return nil, err
+	}
+	l.claims = shared.claims
 	l.logins.secret = func(ctx context.Context) ([]byte, error) { return sessionSecret(ctx, c, env) }
 	l.logins.make = func(secret []byte) (*session.Logins, error) {
 		full := cfg
@@ -77,5 +98,23 @@ func (l *logins) Finish(ctx context.Context, b rp.Browser, state, id string) ([]
 	if err != nil {
 		return nil, false, err
 	}
-	return s.Finish(state, input(b)), s.Claim(id), nil
+	return s.Finish(state, input(b)), s.Claim(id) && l.firstOfAll(ctx, id), nil
+}
+
+// firstOfAll says whether no other node has used the login. Where that cannot
+// be known the login goes on: this process, the browser's cookie and the
+// provider, which takes a code once, have let it pass.
+func (l *logins) firstOfAll(ctx context.Context, id string) bool {
+	if l.claims == nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	sum := sha256.Sum256([]byte(id))
+	first, err := l.claims.Claim(ctx, "login-"+hex.EncodeToString(sum[:16]), l.keep)
+	if err != nil {
+		l.log.WarnContext(ctx, "openid-connect: a login's single use could not be agreed on with the other nodes; this node alone vouches for it", "error", err)
+		return true
+	}
+	return first
 }

@@ -9,14 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"kong-openid-connect/internal/clustercache"
 	"kong-openid-connect/internal/redisconn"
-	"kong-openid-connect/internal/replays"
 	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/session/memcached"
 	"kong-openid-connect/internal/session/redis"
 	"kong-openid-connect/internal/store"
-	"kong-openid-connect/internal/token"
 )
 
 // Connections shares connections to Redis and memcached between policies.
@@ -95,45 +92,50 @@ func redisOptions(r *Redis, socket string) redisconn.Options {
 	return o
 }
 
-// openReplays returns what remembers DPoP proofs: the Redis that the nodes
-// share for the cluster cache or for sessions, else Kong's database, else this
-// process. It performs no I/O.
-func openReplays(c *Config, env *Environment) (token.Replays, error) {
-	switch {
-	case env.Replays == nil:
-		return nil, nil // none is accepted
-	case c.ClusterCacheStrategy == ClusterCacheStrategyRedis:
-		conn, err := env.Connections.Redis(&c.ClusterCacheRedis, "")
-		if err != nil {
-			return nil, fmt.Errorf("cluster_cache_redis: %w", err)
-		}
-		return replays.InRedis(env.Replays, conn, clustercache.DefaultPrefix, env.Now), nil
-	case c.SessionStorage == SessionStorageRedis:
-		conn, err := env.Connections.Redis(&c.Redis.Redis, c.Redis.Socket)
-		if err != nil {
-			return nil, fmt.Errorf("redis: %w", err)
-		}
-		prefix := c.Redis.Prefix
-		if prefix == "" {
-			prefix = redis.DefaultPrefix
-		}
-		return replays.InRedis(env.Replays, conn, prefix, env.Now), nil
-	case env.Proofs != nil:
-		return replays.InStore(env.Replays, env.Proofs, env.Now), nil
-	}
-	return env.Replays, nil
-}
-
 // storage is where the sessions of a configuration live, and what nodes agree by.
 type storage struct {
 	store       session.Store // nil: in the cookie
 	revocations session.Revocations
-	locks       store.Locks
+	agreement
+}
+
+// agreement is what nodes agree by: one refresh of a session at a time, one use
+// of a login.
+type agreement struct {
+	locks  store.Locks  // nil: this process is alone
+	claims store.Claims // nil: nodes share nothing
+}
+
+// lockPrefix is where locks stand in the cluster cache's Redis.
+const lockPrefix = "oidc-cache"
+
+// agree returns the agreement of a configuration: in the Redis that keeps its
+// sessions, else in Kong's database, else in the Redis of its cluster cache. It
+// performs no I/O.
+func agree(c *Config, env *Environment) (agreement, error) {
+	record, socket, prefix := &c.Redis.Redis, c.Redis.Socket, c.Redis.Prefix
+	switch {
+	case c.SessionStorage == SessionStorageRedis:
+	case env.Claims == nil && c.ClusterCacheStrategy == ClusterCacheStrategyRedis:
+		record, socket, prefix = &c.ClusterCacheRedis, "", lockPrefix
+	default:
+		return agreement{env.Locks, env.Claims}, nil
+	}
+	conn, err := env.Connections.Redis(record, socket)
+	if err != nil {
+		return agreement{}, fmt.Errorf("redis: %w", err)
+	}
+	l := redis.NewLocks(conn, prefix, env.Log)
+	return agreement{l, l}, nil
 }
 
 // openStorage returns the storage of session_storage. It performs no I/O.
 func openStorage(c *Config, env *Environment) (storage, error) {
-	s := storage{revocations: env.Revocations, locks: env.Locks}
+	s := storage{revocations: env.Revocations}
+	var err error
+	if s.agreement, err = agree(c, env); err != nil {
+		return s, err
+	}
 	switch c.SessionStorage {
 	case SessionStorageRedis:
 		conn, err := env.Connections.Redis(&c.Redis.Redis, c.Redis.Socket)
@@ -141,7 +143,7 @@ func openStorage(c *Config, env *Environment) (storage, error) {
 			return s, fmt.Errorf("redis: %w", err)
 		}
 		r := redis.New(conn, c.Redis.Prefix, env.Now)
-		s.store, s.revocations, s.locks = r, r, redis.NewLocks(conn, c.Redis.Prefix, env.Log)
+		s.store, s.revocations = r, r
 	case SessionStorageMemcached, SessionStorageMemcache:
 		o := memcached.Options{
 			Host: c.SessionMemcachedHost, Port: int(c.SessionMemcachedPort), Socket: c.SessionMemcachedSocket, Prefix: c.SessionMemcachedPrefix,

@@ -51,6 +51,8 @@ type Options struct {
 // Backing is all that a process keeps, and what it knows of Kong's own data.
 type Backing struct {
 	Store store.Store
+	// Claims are those of all nodes; nil where this process shares nothing.
+	Claims store.Claims
 	// Keys are the plugin's own. Run makes them.
 	Keys *own.Set
 	// Entities are Kong's, kept for db_update_frequency.
@@ -129,7 +131,8 @@ func (b *Backing) open(o *Options, sealer *seal.Sealer) (entities.Lookups, error
 		if !sealer.Seals() {
 			o.Log.Warn("openid-connect: session secrets and private keys stand in Kong's database in clear: set -seal-key-file, the same on all nodes")
 		}
-		b.Store, b.Mode = postgres.Open(b.db, postgres.Options{Sealer: sealer, Now: o.Now, Log: o.Log}), "postgres"
+		s := postgres.Open(b.db, postgres.Options{Sealer: sealer, Now: o.Now, Log: o.Log})
+		b.Store, b.Claims, b.Mode = s, s, "postgres"
 		return entitypg.New(b.db), nil
 	default:
 		dir := o.StateDir

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"time"
 )
 
@@ -11,10 +10,7 @@ import (
 // needs no store, such as verifying bearer tokens, goes on.
 type Broken struct{ Err error }
 
-var (
-	_ Store  = Broken{}
-	_ Proofs = Broken{}
-)
+var _ Store = Broken{}
 
 func (b Broken) fail(op string) error { return &Unavailable{op, b.Err} }
 
@@ -89,11 +85,6 @@ func (b Broken) RevokedAt(context.Context, string) (time.Time, error) {
 // Once implements Locks.
 func (b Broken) Once(context.Context, string, time.Duration, time.Duration, func(context.Context) ([]byte, error)) ([]byte, error) {
 	return nil, b.fail("take lock")
-}
-
-// RememberProof implements Proofs: whether other nodes share the store is not known.
-func (b Broken) RememberProof(context.Context, [sha256.Size]byte, time.Duration) (bool, error) {
-	return false, b.fail("remember proof")
 }
 
 // Watch implements Watcher.

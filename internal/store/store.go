@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -176,13 +175,11 @@ type Locks interface {
 	Once(ctx context.Context, key string, lease, keep time.Duration, do func(context.Context) ([]byte, error)) ([]byte, error)
 }
 
-// Proofs notes among all nodes what may be used once. A store that no other
-// node shares need not implement it.
-type Proofs interface {
-	// RememberProof notes an id for keep, and reports whether it was not noted
-	// before; both are one step. Whoever gets an error must not go on: it says
-	// that the id could not be noted.
-	RememberProof(ctx context.Context, id [sha256.Size]byte, keep time.Duration) (fresh bool, err error)
+// Claims has each key claimed once among all nodes.
+type Claims interface {
+	// Claim claims a key for keep and says whether nobody else had. An error
+	// means that this cannot be known now.
+	Claim(ctx context.Context, key string, keep time.Duration) (first bool, err error)
 }
 
 // ChangeKind is what a Change is about.

@@ -44,7 +44,10 @@ type Locks struct {
 	log    *slog.Logger
 }
 
-var _ store.Locks = (*Locks)(nil)
+var (
+	_ store.Locks  = (*Locks)(nil)
+	_ store.Claims = (*Locks)(nil)
+)
 
 // NewLocks returns the locks of a prefix ("" means DefaultPrefix). log may be nil.
 func NewLocks(conn Conn, prefix string, log *slog.Logger) *Locks {
@@ -112,6 +115,22 @@ func (l *Locks) Once(ctx context.Context, key string, lease, keep time.Duration,
 	}
 	l.finish(ctx, key, attempt, done, result, keep)
 	return result, nil
+}
+
+// Claim implements store.Claims: a lock whose work is done.
+func (l *Locks) Claim(ctx context.Context, key string, keep time.Duration) (bool, error) {
+	if err := store.CheckName(key); err != nil {
+		return false, err
+	}
+	v, err := l.conn.Run(ctx, take, l.prefix+key, string(done)+rand.Text(), redisconn.Milliseconds(keep))
+	if err != nil {
+		return false, &store.Unavailable{Op: "claim", Err: err}
+	}
+	value, ok := v.(string)
+	if !ok {
+		return false, &store.Unavailable{Op: "claim", Err: errors.New("Redis gave an answer of another kind")}
+	}
+	return value == "", nil
 }
 
 // await waits for what the attempt that a value names comes to.

@@ -230,3 +230,48 @@ func TestLockLimits(t *testing.T) {
 		t.Errorf("a foreign value: %v", err)
 	}
 }
+
+func TestAClaimIsMadeOnceOnTwoNodes(t *testing.T) {
+	a, b, s := twoNodes(t)
+	for round := range 20 {
+		var first atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 10 {
+			l := a
+			if i%2 == 1 {
+				l = b
+			}
+			wg.Go(func() {
+				ok, err := l.Claim(t.Context(), fmt.Sprint("login", round), time.Minute)
+				if err != nil {
+					t.Error(err)
+				}
+				if ok {
+					first.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if first.Load() != 1 {
+			t.Fatalf("round %d: claimed %d times", round, first.Load())
+		}
+	}
+	if ttl := s.MustDo("TTL", "sessions:lock:login0"); ttl != "60" && ttl != "59" {
+		t.Errorf("kept for %s s", ttl)
+	}
+	s.MustDo("SET", "sessions:lock:ended", "x", "PX", "1")
+	for {
+		if ok, err := b.Claim(t.Context(), "ended", time.Minute); err != nil {
+			t.Fatal(err)
+		} else if ok {
+			break
+		}
+	}
+	if _, err := a.Claim(t.Context(), strings.Repeat("x", store.MaxKey+1), time.Minute); err == nil {
+		t.Error("a key too long was taken")
+	}
+	s.Kill()
+	if ok, err := a.Claim(t.Context(), "down", time.Minute); ok || !errors.As(err, new(*store.Unavailable)) {
+		t.Errorf("Redis is down: %v, %v", ok, err)
+	}
+}

@@ -41,7 +41,7 @@ func (s *Store) Once(ctx context.Context, key string, lease, keep time.Duration,
 		return nil, err
 	}
 	mine := uuid.NewString()
-	row, err := s.takeLock(ctx, key, mine, lease)
+	row, err := s.takeLock(ctx, key, mine, lockHeld, lease)
 	if err != nil {
 		return nil, err
 	}
@@ -69,15 +69,26 @@ func (s *Store) Once(ctx context.Context, key string, lease, keep time.Duration,
 	return result, nil
 }
 
-func (s *Store) takeLock(ctx context.Context, key, mine string, lease time.Duration) (lockRow, error) {
+// Claim implements store.Claims: the row of a lock whose work is done.
+func (s *Store) Claim(ctx context.Context, key string, keep time.Duration) (bool, error) {
+	if err := store.CheckName(key); err != nil {
+		return false, err
+	}
+	mine := uuid.NewString()
+	row, err := s.takeLock(ctx, key, mine, lockResult, keep)
+	return err == nil && row.attempt == mine, err
+}
+
+// takeLock gets the row of a key, or returns the one that somebody else has.
+func (s *Store) takeLock(ctx context.Context, key, mine string, state int16, lease time.Duration) (lockRow, error) {
 	var row lockRow
 	err := s.do(ctx, "take lock", func(ctx context.Context, q pgdb.Querier) error {
 		for range 4 { // the row may vanish between the two statements
 			err := q.QueryRow(ctx, s.q(`INSERT INTO {s}oidc_locks AS l (key, attempt, state, until, result)
-VALUES ($1, $2::uuid, 0, clock_timestamp() + $3::float8 * interval '1 second', NULL)
-ON CONFLICT (key) DO UPDATE SET attempt = excluded.attempt, state = 0, until = excluded.until, result = NULL
+VALUES ($1, $2::uuid, $4, clock_timestamp() + $3::float8 * interval '1 second', NULL)
+ON CONFLICT (key) DO UPDATE SET attempt = excluded.attempt, state = excluded.state, until = excluded.until, result = NULL
   WHERE l.until <= clock_timestamp()
-RETURNING attempt::text`), key, mine, lease.Seconds()).Scan(&row.attempt)
+RETURNING attempt::text`), key, mine, lease.Seconds(), state).Scan(&row.attempt)
 			if err == nil || !errors.Is(err, pgx.ErrNoRows) {
 				return err
 			}

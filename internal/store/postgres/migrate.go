@@ -54,12 +54,6 @@ CREATE TABLE {s}oidc_locks (
   result  bytea
 );
 CREATE INDEX oidc_locks_until ON {s}oidc_locks (until);`,
-
-	`CREATE TABLE {s}oidc_proofs (
-  id    bytea PRIMARY KEY,
-  until timestamptz NOT NULL
-);
-CREATE INDEX oidc_proofs_until ON {s}oidc_proofs (until);`,
 }
 
 // migrationLock is the advisory lock under which one node migrates.

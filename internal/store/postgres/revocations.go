@@ -156,5 +156,4 @@ func (s *Store) clean(ctx context.Context) {
 			return
 		}
 	}
-	s.cleanProofs(ctx)
 }

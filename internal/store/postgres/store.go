@@ -59,8 +59,6 @@ type Store struct {
 	news  atomic.Uint32 // syncKind to look at
 	wake  chan struct{}
 
-	proofs atomic.Bool // this node noted some
-
 	mirror  mirror
 	revoked *revoked.List
 	pending pending
@@ -70,10 +68,7 @@ type Store struct {
 	closed        sync.WaitGroup
 }
 
-var (
-	_ store.Store  = (*Store)(nil)
-	_ store.Proofs = (*Store)(nil)
-)
+var _ store.Store = (*Store)(nil)
 
 // Open returns a store on the database. It asks nothing: the tables are made
 // and read as soon as the database answers, and until then operations fail

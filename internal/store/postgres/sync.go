@@ -58,8 +58,6 @@ const (
 	heartbeat  = 15 * time.Second // between looks while notifications arrive
 	cleanEvery = 10 * time.Minute
 	longRetry  = 5 * time.Second
-
-	cleanProofsEvery = time.Minute // there is one for each request
 )
 
 // run makes the tables and keeps memory current: at once when told, and every
@@ -67,7 +65,7 @@ const (
 func (s *Store) run(ctx context.Context) {
 	pause := 50 * time.Millisecond
 	failed := false
-	cleaned, cleanedProofs := s.now(), s.now()
+	cleaned := s.now()
 	for ctx.Err() == nil {
 		if s.db.WaitUp(ctx) != nil {
 			return
@@ -89,10 +87,6 @@ func (s *Store) run(ctx context.Context) {
 		if now := s.now(); now.Sub(cleaned) >= cleanEvery {
 			cleaned = now
 			s.clean(ctx)
-		}
-		if now := s.now(); s.proofs.Load() && now.Sub(cleanedProofs) >= cleanProofsEvery {
-			cleanedProofs = now
-			s.cleanProofs(ctx)
 		}
 		s.waitForNews(ctx)
 	}
