@@ -67,11 +67,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		return nil, err
 	}
 	p.Provider = provider
-	q, err := newPossession(c, env)
-	if err != nil {
-		return nil, err
-	}
-	if q != nil {
+	if q := newPossession(c, env); q != nil {
 		p.Possession = q
 		p.Bearer.DPoP = c.ProofOfPossessionDPoP != PossessionModeOff
 	}

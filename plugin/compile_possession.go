@@ -26,17 +26,13 @@ type possession struct {
 }
 
 // newPossession returns nil where proof of possession is off.
-func newPossession(c *Config, env *Environment) (*possession, error) {
+func newPossession(c *Config, env *Environment) *possession {
 	p := &possession{dpopMode: c.ProofOfPossessionDPoP, mtlsMode: c.ProofOfPossessionMTLS}
 	if p.dpopMode == PossessionModeOff && p.mtlsMode == PossessionModeOff {
-		return nil, nil
+		return nil
 	}
 	if p.dpopMode != PossessionModeOff {
-		seen, err := openReplays(c, env)
-		if err != nil {
-			return nil, err
-		}
-		p.dpop = &token.DPoPVerifier{Lifetime: seconds(c.DPoPProofLifetime), Leeway: seconds(c.Leeway), Replays: seen, Now: env.Now}
+		p.dpop = &token.DPoPVerifier{Lifetime: seconds(c.DPoPProofLifetime), Leeway: seconds(c.Leeway), Replays: env.Replays, Now: env.Now}
 		if c.DPoPUseNonce {
 			p.dpop.Nonces = token.NewDPoPNonces(func(ctx context.Context) ([]token.Opaque, error) {
 				s, err := sessionSecret(ctx, c, env)
@@ -50,7 +46,7 @@ func newPossession(c *Config, env *Environment) (*possession, error) {
 	if h := c.ProofOfPossessionMTLSFromHeader; h != nil && p.mtlsMode != PossessionModeOff {
 		p.header = &certificateHeader{config: h, env: env}
 	}
-	return p, nil
+	return p
 }
 
 // Algorithms implements rp.Possession.

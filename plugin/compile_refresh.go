@@ -11,6 +11,15 @@ import (
 	"kong-openid-connect/internal/session"
 )
 
+const (
+	refreshLease = 30 * time.Second // longer than a refresh may take
+	refreshKept  = 10 * time.Second // how long losers find the winner's result
+)
+
+// refreshRefused is the result of a refresh that the provider refused. No
+// sealed session reads so.
+const refreshRefused = "refused"
+
 // update stores other tokens under a new id.
 func (s *sessions) update(ctx context.Context, m *session.Manager, b rp.Browser, old *rp.Session, t rp.StoredTokens) (*rp.Session, []string, error) {
 	o := old.Handle.(*session.Session)
@@ -21,11 +30,6 @@ func (s *sessions) update(ctx context.Context, m *session.Manager, b rp.Browser,
 	}
 	return s.view(m, o, t), cookies, nil
 }
-
-const (
-	refreshLease = 30 * time.Second // longer than a refresh may take
-	refreshKept  = 10 * time.Second // how long losers find the winner's result
-)
 
 // Refresh implements rp.Sessions: one caller among all nodes refreshes, the
 // others read its sealed session and never refresh themselves.
@@ -43,9 +47,14 @@ func (s *sessions) Refresh(ctx context.Context, b rp.Browser, old *rp.Session, d
 	}
 	var mine *rp.Session
 	var cookies []string
+	var refusal error
 	sum := sha256.Sum256([]byte(old.ID))
 	sealed, err := s.locks.Once(ctx, "refresh-"+hex.EncodeToString(sum[:16]), refreshLease, refreshKept, func(ctx context.Context) ([]byte, error) {
 		t, err := do(ctx)
+		if isRefusal(err) {
+			refusal = err
+			return []byte(refreshRefused), nil // the others must end the session too, not ask again
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -54,23 +63,34 @@ func (s *sessions) Refresh(ctx context.Context, b rp.Browser, old *rp.Session, d
 		}
 		return []byte(mine.Handle.(*session.Session).Sealed()), nil
 	})
-	if err != nil {
+	switch {
+	case refusal != nil:
+		return nil, nil, refusal
+	case err != nil:
 		if e := (*rp.Error)(nil); errors.As(err, &e) {
 			return nil, nil, err
 		}
-		return nil, nil, &rp.Error{Description: "the session's tokens could not be refreshed together with the other nodes", Reason: "refresh_lock", Err: err}
-	}
-	if mine != nil {
+		return nil, nil, &rp.Error{Kind: rp.Unavailable, Description: "the session's tokens could not be refreshed together with the other nodes", Reason: "refresh_lock", Err: err}
+	case mine != nil:
 		return mine, cookies, nil
+	case string(sealed) == refreshRefused:
+		return nil, nil, &rp.Error{Kind: rp.Unauthorized, Description: "the provider refused to refresh the session's tokens", Reason: "refresh_refused"}
 	}
-	o, _, err := m.OpenSealed(ctx, input(b), string(sealed))
+	return s.handOver(ctx, m, b, string(sealed))
+}
+
+// handOver opens what another request's refresh made, with the cookies that
+// give it to this one's browser.
+func (s *sessions) handOver(ctx context.Context, m *session.Manager, b rp.Browser, sealed string) (*rp.Session, []string, error) {
+	o, _, err := m.OpenSealed(ctx, input(b), sealed)
 	if err != nil {
 		return nil, nil, sessionError(err)
 	}
 	if o == nil {
 		return nil, nil, sessionError(session.ErrEnded)
 	}
-	if cookies, err = m.Touch(ctx, input(b), o); err != nil {
+	cookies, err := m.Touch(ctx, input(b), o)
+	if err != nil {
 		return nil, nil, sessionError(err)
 	}
 	t, err := unpack(o.Data)
@@ -78,4 +98,10 @@ func (s *sessions) Refresh(ctx context.Context, b rp.Browser, old *rp.Session, d
 		return nil, nil, sessionError(err)
 	}
 	return s.view(m, o, t), cookies, nil
+}
+
+// isRefusal reports whether err is the provider's refusal, or a check's, not an outage.
+func isRefusal(err error) bool {
+	e, ok := errors.AsType[*rp.Error](err)
+	return ok && e.Kind == rp.Unauthorized
 }

@@ -75,12 +75,17 @@ func newWorld(t *testing.T, c *decisionCase) *world {
 		t.Cleanup(func() { p.Close() })
 		*s = p
 	}
+	w.plugin = plugin.New(w.environment())
+	return w
+}
+
+// environment is that of a process which shares nothing with others.
+func (w *world) environment() *plugin.Environment {
 	log, now := slog.New(slog.DiscardHandler), time.Now
-	w.plugin = plugin.New(&plugin.Environment{
+	return &plugin.Environment{
 		Providers: op.NewRegistry(op.Environment{Now: now, Log: log}), Tokens: token.NewCache(token.CacheOptions{Bytes: 1 << 20, MaxAge: time.Hour, Now: now}),
 		Caches: plugin.NewCaches(now), Entities: w.kong, Secrets: noSecrets{}, UsedLogins: session.NewUsed(now), Revocations: memory.New(1000, now), Now: now, Log: log,
-	})
-	return w
+	}
 }
 
 type noSecrets struct{}

@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"kong-openid-connect/internal/kong/server"
 )
 
 // TestNginxInclude runs docs/nginx-admin.conf in a real nginx, within a server
@@ -70,7 +68,7 @@ http {
 		}
 	}
 	f := newFake()
-	socket, err := server.Listen(filepath.Join(dir, Socket), 0o666)
+	socket, err := ListenUnix(filepath.Join(dir, Socket), 0o666)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -207,9 +207,8 @@ func (x *Exchange) fallBack(ctx context.Context, denial error) (*Decision, error
 	d := &Decision{Reason: "anonymous"}
 	x.strip(&d.Upstream, false)
 	(&Principal{Consumer: c, Anonymous: true}).apply(d)
-	for _, cookie := range append(x.cookies, x.destroyDenied(ctx, e)...) {
-		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", cookie})
-	}
+	gone := x.destroyDenied(ctx, e)
+	d.setCookies(append(x.cookies, gone...))
 	return d, nil
 }
 

@@ -146,9 +146,7 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 		d.Upstream = HeaderEdits{}
 	}
 	d.Downstream.Set = append(d.Downstream.Set, id.replay...)
-	for _, c := range x.cookies {
-		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
-	}
+	d.setCookies(x.cookies)
 	return d, nil
 }
 

@@ -1,5 +1,10 @@
 package rp
 
+import (
+	"slices"
+	"strings"
+)
+
 // A Decision is all that a request comes to. Nothing has been written yet.
 type Decision struct {
 	Respond      *Response    // ends the request at the gateway; nil lets it through
@@ -37,6 +42,23 @@ type HeaderEdits struct {
 	Clear []string
 	Set   []Field
 	Add   []Field
+}
+
+// setCookies adds Set-Cookie values. Of several with one name the last counts
+// (RFC 6265 4.1.1: an answer has no two of a name).
+func (d *Decision) setCookies(cookies []string) {
+	for i, c := range cookies {
+		name := cookieName(c)
+		if !slices.ContainsFunc(cookies[i+1:], func(later string) bool { return cookieName(later) == name }) {
+			d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
+		}
+	}
+}
+
+// cookieName is the name in a Set-Cookie value.
+func cookieName(setCookie string) string {
+	name, _, _ := strings.Cut(setCookie, "=")
+	return name
 }
 
 // Consumer is a Kong consumer.

@@ -3,6 +3,7 @@ package rp
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -13,7 +14,8 @@ func (x *Exchange) deny(ctx context.Context, err error) *Decision {
 		e = &Error{Description: "unexpected error", Reason: "internal", Err: err}
 	}
 	status, message, redirect := x.denial(e)
-	cookies := append(x.cookies, x.destroyDenied(ctx, e)...)
+	gone := x.destroyDenied(ctx, e)
+	cookies := append(x.cookies, gone...)
 	if redirect != "" {
 		r := x.redirect(redirect, cookies, e.Reason)
 		r.Err = err
@@ -28,9 +30,7 @@ func (x *Exchange) deny(ctx context.Context, err error) *Decision {
 	if e.Kind == Unavailable {
 		d.Downstream.Set = append(d.Downstream.Set, Field{"Retry-After", "5"})
 	}
-	for _, c := range cookies {
-		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
-	}
+	d.setCookies(cookies)
 	return d
 }
 
@@ -103,6 +103,8 @@ func (x *Exchange) destroyDenied(ctx context.Context, e *Error) []string {
 	if err != nil {
 		p.warn(ctx, "the session of a denied request could not be ended", "error", err)
 	}
+	// Pieces that this very answer would have set are not among those that the browser has.
+	x.cookies = slices.DeleteFunc(x.cookies, func(c string) bool { return p.Sessions.Owns(cookieName(c)) })
 	return cookies
 }
 

@@ -45,9 +45,7 @@ func (x *Exchange) fragmentPage(ctx context.Context) (*Decision, error) {
 		{"Content-Type", contentHTML}, {"Cache-Control", "no-store"}, {"Referrer-Policy", "no-referrer"}, {"X-Content-Type-Options", "nosniff"},
 		{"Content-Security-Policy", "default-src 'none'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
 	}
-	for _, c := range x.cookies {
-		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
-	}
+	d.setCookies(x.cookies)
 	return d, nil
 }
 

@@ -20,17 +20,28 @@ func due(now, exp time.Time, leeway time.Duration) bool {
 // carry the session it replaced.
 const refreshKept = 10 * time.Second
 
+// maxKept bounds how many results are kept. Beyond it the oldest gives way, and
+// a request that still needs it reads it where the nodes agree.
+const maxKept = 4096
+
 // Flight keeps refreshes of one session to one at a time, and their results
 // for the requests that were on their way meanwhile.
 type Flight struct {
 	group singleflight.Group
 	mu    sync.Mutex
 	kept  map[string]kept
+	queue []expiry // the oldest first
 }
 
 type kept struct {
 	result *refreshed
 	until  time.Time
+}
+
+// expiry is when the result for an id is forgotten.
+type expiry struct {
+	id    string
+	until time.Time
 }
 
 type refreshed struct {
@@ -47,18 +58,24 @@ func (f *Flight) recall(id string, now time.Time) *refreshed {
 	return nil
 }
 
+// keep forgets at most as many results as were kept since the last call: what
+// it does under the lock does not grow with their number.
 func (f *Flight) keep(id string, r *refreshed, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.kept == nil {
 		f.kept = map[string]kept{}
 	}
-	for k, v := range f.kept {
-		if !now.Before(v.until) {
-			delete(f.kept, k)
+	for n := 0; len(f.queue) > 0 && (len(f.queue) >= maxKept || n < 2 && !now.Before(f.queue[0].until)); n++ {
+		old := f.queue[0]
+		f.queue = f.queue[1:]
+		if k, ok := f.kept[old.id]; ok && k.until.Equal(old.until) {
+			delete(f.kept, old.id)
 		}
 	}
-	f.kept[id] = kept{r, now.Add(refreshKept)}
+	until := now.Add(refreshKept)
+	f.kept[id] = kept{r, until}
+	f.queue = append(f.queue, expiry{id, until})
 }
 
 // refresh renews the tokens of a session (behaviour.md 7.4). nil without an

@@ -65,9 +65,7 @@ func (x *Exchange) logout(ctx context.Context) (*Decision, error) {
 	}
 	d := &Decision{Respond: &Response{Status: 200, Body: []byte("{}")}, Reason: "logout"}
 	d.Downstream.Set = []Field{{"Content-Type", contentJSON}, {"Cache-Control", "no-store"}}
-	for _, c := range x.cookies {
-		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
-	}
+	d.setCookies(x.cookies)
 	return d, nil
 }
 

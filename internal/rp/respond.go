@@ -11,9 +11,7 @@ import (
 func (x *Exchange) redirect(to string, cookies []string, reason Reason) *Decision {
 	d := &Decision{Respond: &Response{Status: 302}, Reason: reason}
 	d.Downstream.Set = []Field{{"Location", to}, {"Cache-Control", "no-store"}}
-	for _, c := range cookies {
-		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
-	}
+	d.setCookies(cookies)
 	return d
 }
 

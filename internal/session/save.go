@@ -48,7 +48,9 @@ func (m *Manager) Touch(ctx context.Context, in Input, s *Session) ([]string, er
 		return m.Renew(ctx, in, s)
 	case handover:
 		j := m.jar(in)
-		return m.cookies(in, &j, s, true)
+		cookies, err := m.cookies(in, &j, s, true)
+		s.moved = err != nil
+		return cookies, err
 	case nothing:
 		return nil, nil
 	}

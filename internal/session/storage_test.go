@@ -349,6 +349,9 @@ func TestSealedSessionIsHandedOver(t *testing.T) {
 		set, err = m.Touch(t.Context(), loser.input(), got)
 		loser.take(set, err)
 		loser.has(m, "alex", "new")
+		if set, err = m.Touch(t.Context(), loser.input(), got); m.Due(got) || len(set) != 0 || err != nil {
+			t.Fatalf("handed over twice: %q, %v", set, err)
+		}
 		for _, bad := range []string{"", "~", s.Sealed() + "~" + s.Sealed(), s.Sealed()[1:]} {
 			if got, _, err := m.OpenSealed(t.Context(), loser.input(), bad); got != nil || err != nil {
 				t.Fatalf("opened %.20q, %v", bad, err)
