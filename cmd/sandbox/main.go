@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -127,6 +128,11 @@ func serve(ctx context.Context, s *settings, out, errs io.Writer, ready func(*ga
 	opts := gateway.Options{
 		Config: s.config, ProxyAddr: s.proxy, AdminAddr: s.admin, ProxyTLSAddr: s.tls, Prefix: s.prefix, Plugin: plugin,
 		PluginArgs: strings.Fields(s.pluginArgs), Workers: s.workers, Rewrite: rewrite(issuer, "http://"+echo.Addr()),
+	}
+	// Without a database the plugin server finds consumers and certificates at
+	// the Admin API; a port that is chosen at the start cannot be told to it.
+	if _, port, _ := net.SplitHostPort(s.admin); port != "0" && !slices.Contains(opts.PluginArgs, "-admin-api") {
+		opts.PluginArgs = append(opts.PluginArgs, "-admin-api", "http://"+s.admin)
 	}
 	if s.trusted != "" {
 		opts.TrustedIPs = strings.Split(s.trusted, ",")

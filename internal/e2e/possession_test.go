@@ -35,11 +35,17 @@ func newHolder(t *testing.T) *holder {
 // token is an access token that is bound to the key.
 func (h *holder) token() string {
 	h.t.Helper()
+	return mint(h.t, provider.TokenRequest{Claims: h.bound()})
+}
+
+// bound are the claims of a token that is bound to the key (RFC 9449 6.1).
+func (h *holder) bound() map[string]any {
+	h.t.Helper()
 	sum, err := (&jose.JSONWebKey{Key: h.key.Public()}).Thumbprint(crypto.SHA256)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return mint(h.t, provider.TokenRequest{Claims: map[string]any{"cnf": map[string]any{"jkt": base64.RawURLEncoding.EncodeToString(sum)}}})
+	return map[string]any{"cnf": map[string]any{"jkt": base64.RawURLEncoding.EncodeToString(sum)}}
 }
 
 // proof is a DPoP proof (RFC 9449 4.2); change is laid over its claims.

@@ -89,7 +89,10 @@ func (x *Exchange) principal(p *rp.Principal) error {
 	if c := p.Consumer; c != nil {
 		consumer = &entities.Consumer{Id: cleanText(c.ID), Username: cleanText(c.Username), CustomId: cleanText(c.CustomID)}
 	}
-	if p.CredentialID != "" {
+	// Without a consumer Kong hands on a credential whose consumer is the empty
+	// string. The ACL plugin then looks for that consumer, and answers 500 where
+	// the groups were to decide.
+	if p.CredentialID != "" && (consumer != nil || p.Groups == nil) {
 		credential = &client.AuthenticatedCredential{Id: cleanText(p.CredentialID)}
 		if consumer != nil {
 			credential.ConsumerId = consumer.Id

@@ -382,6 +382,14 @@ func TestPrincipal(t *testing.T) {
 	if out := decide(t, &rp.Decision{Authenticate: &rp.Principal{Groups: []string{}}}); len(out.Calls) != 1 {
 		t.Errorf("no groups are told as an empty list: %v", out.Calls)
 	}
+	out = decide(t, &rp.Decision{Authenticate: &rp.Principal{CredentialID: "sub", Groups: []string{"a"}}})
+	if len(out.Calls) != 1 || out.Calls[0].Method != "kong.ctx.shared.set" {
+		t.Errorf("groups without a consumer go with a credential that Kong's ACL plugin fails on: %v", out.Calls)
+	}
+	out = decide(t, &rp.Decision{Authenticate: &rp.Principal{CredentialID: "sub"}})
+	if len(out.Calls) != 1 || out.Calls[0].Method != "kong.client.authenticate" {
+		t.Errorf("a credential alone: %v", out.Calls)
+	}
 }
 
 func TestBadDecisionsWriteNothing(t *testing.T) {

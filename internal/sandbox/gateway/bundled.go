@@ -97,12 +97,18 @@ func acl(r *request, conf map[string]any) {
 	name := "X-Consumer-Groups"
 	given, isList := authenticatedGroups(r.ctx["authenticated_groups"])
 	switch {
-	case isList && (r.consumer == nil || conf["always_use_authenticated_groups"] == true):
+	case isList && (r.consumer == nil && r.credential == nil || conf["always_use_authenticated_groups"] == true):
 		groups, name = given, "X-Authenticated-Groups"
 	case r.consumer != nil:
 		for _, e := range r.g.st().list("acls", "consumer", r.consumer.ID) {
 			groups = append(groups, str(e["group"]))
 		}
+	case r.credential != nil:
+		// Kong's plugin looks for the consumer of the credential, which has come
+		// over the wire as an empty string.
+		r.fail(500, "An unexpected error occurred")
+		r.g.logf("error", "[acl] failed to get from node cache: invalid primary key")
+		return
 	default:
 		r.denyJSON(401, "Unauthorized")
 		return

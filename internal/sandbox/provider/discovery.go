@@ -29,7 +29,7 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *exchange) {
 		"scopes_supported":                      []string{"openid", "profile", "email", "groups", "roles", "offline_access"},
 		"response_types_supported":              []string{"code", "code id_token", "code token", "code id_token token"},
 		"response_modes_supported":              []string{"query", "fragment", "form_post"},
-		"grant_types_supported":                 []string{GrantCode, GrantPassword, GrantCredentials, GrantRefresh},
+		"grant_types_supported":                 []string{GrantCode, GrantPassword, GrantCredentials, GrantRefresh, GrantExchange},
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": append([]string{HS256}, algs...),
 		"userinfo_signing_alg_values_supported": algs,

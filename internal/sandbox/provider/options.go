@@ -51,6 +51,7 @@ const (
 	GrantPassword    = "password"
 	GrantCredentials = "client_credentials"
 	GrantRefresh     = "refresh_token"
+	GrantExchange    = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693
 )
 
 // Client is a registered relying party. The JSON names are those of OpenID
@@ -63,7 +64,7 @@ type Client struct {
 	// client without secret and keys; else basic, post and client_secret_jwt
 	// with a secret, private_key_jwt with keys.
 	AuthMethods []string `json:"auth_methods,omitempty"`
-	// Grants are the allowed grant types; all four if nil.
+	// Grants are the allowed grant types; all five if nil.
 	Grants []string `json:"grant_types,omitempty"`
 	// RedirectURIs and PostLogoutRedirectURIs are compared exactly.
 	RedirectURIs           []string `json:"redirect_uris,omitempty"`
@@ -172,7 +173,7 @@ func (c *Client) prepare() error {
 		return fmt.Errorf("provider: client %q: signing algorithm %q is not supported: use RS256, PS256, ES256, EdDSA or HS256", c.ID, c.SigningAlg)
 	}
 	if c.Grants == nil {
-		c.Grants = []string{GrantCode, GrantPassword, GrantCredentials, GrantRefresh}
+		c.Grants = []string{GrantCode, GrantPassword, GrantCredentials, GrantRefresh, GrantExchange}
 	}
 	if c.AuthMethods == nil {
 		if c.Secret != "" {

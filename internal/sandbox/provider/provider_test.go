@@ -242,6 +242,42 @@ func TestRefreshGrant(t *testing.T) {
 	})
 }
 
+// RFC 8693: the subject stays, scopes and audience are those asked for.
+func TestExchangeGrant(t *testing.T) {
+	f := start(t)
+	const kind = "urn:ietf:params:oauth:token-type:access_token"
+	subject := f.post("/token", "grant_type", "password", "username", "alex", "password", "doe", "scope", "openid").json["access_token"].(string)
+	ask := func(more ...string) reply {
+		return f.post("/token", append([]string{"grant_type", GrantExchange, "subject_token_type", kind}, more...)...)
+	}
+	r := ask("subject_token", subject, "scope", "openid groups", "audience", "https://api.example.test")
+	if r.status != 200 || r.json["issued_token_type"] != kind || r.json["refresh_token"] != nil || r.json["access_token"] == subject {
+		t.Fatalf("%d %v", r.status, r.json)
+	}
+	if u := f.userinfo(r.json["access_token"].(string)); u.json["sub"] != "sub-alex" {
+		t.Errorf("userinfo %d %v", u.status, u.json)
+	}
+	if scope, _ := r.json["scope"].(string); !strings.HasPrefix(scope, "openid groups") {
+		t.Errorf("scope %q", scope)
+	}
+	for name, pairs := range map[string][]string{
+		"an unknown token":      {"subject_token", "unknown"},
+		"another type":          {"subject_token", subject, "requested_token_type", "urn:ietf:params:oauth:token-type:saml2"},
+		"an actor":              {"subject_token", subject, "actor_token", subject},
+		"a public client":       {"subject_token", subject, "client_id", "public"},
+		"no token":              {},
+		"a type that is absent": {"subject_token", subject, "subject_token_type", ""},
+	} {
+		if r := ask(pairs...); r.status != 400 || r.json["error"] == nil {
+			t.Errorf("%s: %d %v", name, r.status, r.json)
+		}
+	}
+	f.clock.Add(time.Hour)
+	if r := ask("subject_token", subject); r.status != 400 {
+		t.Errorf("an expired token: %d %v", r.status, r.json)
+	}
+}
+
 func TestClientAuthentication(t *testing.T) {
 	key, err := newKey(ES256)
 	if err != nil {

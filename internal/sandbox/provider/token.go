@@ -19,6 +19,7 @@ func (p *Provider) token(w http.ResponseWriter, x *exchange) {
 	kind := x.body.Get("grant_type")
 	grants := map[string]func(*exchange, *Client) (issue, *oauthError){
 		GrantCode: p.codeGrant, GrantPassword: p.passwordGrant, GrantCredentials: p.credentialsGrant, GrantRefresh: p.refreshGrant,
+		GrantExchange: p.exchangeGrant,
 	}
 	find, ok := grants[kind]
 	if !ok {
@@ -74,6 +75,8 @@ type issue struct {
 	kept    string
 	// scopes, if narrower than the grant's
 	scopes []string
+	// kind is issued_token_type (RFC 8693 section 2.2.1), "" for other grants.
+	kind string
 }
 
 func (p *Provider) issue(what issue) (map[string]any, error) {
@@ -88,6 +91,9 @@ func (p *Provider) issue(what issue) (map[string]any, error) {
 	answer := map[string]any{
 		"access_token": access, "token_type": "Bearer", "scope": strings.Join(scopes, " "),
 		"expires_in": int(seconds(g.client.AccessTokenSeconds, 300) / time.Second),
+	}
+	if what.kind != "" {
+		answer["issued_token_type"] = what.kind
 	}
 	if what.refresh && !g.client.NoRefreshToken && slices.Contains(g.client.Grants, GrantRefresh) {
 		value := what.kept
