@@ -36,7 +36,7 @@ func newClusterCache(c *Config, env *Environment, item ClusterCacheItem) (*clust
 		return nil, err
 	}
 	k := &clusterCache{log: env.Log}
-	k.cache.secret = func(ctx context.Context) ([]byte, error) { return sessionSecret(ctx, c, env) }
+	k.cache.secret = sessionSecret(c, env)
 	k.cache.make = func(secret []byte) (*clustercache.Cache, error) {
 		return clustercache.New(conn, clustercache.Options{Secret: secret, Purpose: string(item), Now: env.Now})
 	}

@@ -50,7 +50,7 @@ func newLogins(c *Config, env *Environment, digest [32]byte) (*logins, error) {
 		return nil, err
 	}
 	l.claims = shared.claims
-	l.logins.secret = func(ctx context.Context) ([]byte, error) { return sessionSecret(ctx, c, env) }
+	l.logins.secret = sessionSecret(c, env)
 	l.logins.make = func(secret []byte) (*session.Logins, error) {
 		full := cfg
 		full.Secret = secret

@@ -34,8 +34,9 @@ func newPossession(c *Config, env *Environment) *possession {
 	if p.dpopMode != PossessionModeOff {
 		p.dpop = &token.DPoPVerifier{Lifetime: seconds(c.DPoPProofLifetime), Leeway: seconds(c.Leeway), Replays: env.Replays, Now: env.Now}
 		if c.DPoPUseNonce {
+			secret := sessionSecret(c, env)
 			p.dpop.Nonces = token.NewDPoPNonces(func(ctx context.Context) ([]token.Opaque, error) {
-				s, err := sessionSecret(ctx, c, env)
+				s, err := secret(ctx)
 				if err != nil {
 					return nil, err
 				}

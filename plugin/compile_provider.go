@@ -53,8 +53,9 @@ type relyingProvider struct {
 	firstAuth     clientauth.Method // client_auth[1], whose form the client_credentials method uses
 }
 
-func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
-	provider, err := env.Providers.Provider(op.Config{
+// providerConfig is how a configuration reaches its provider.
+func providerConfig(c *Config, env *Environment) op.Config {
+	return op.Config{
 		Issuer:       c.Issuer,
 		PseudoIssuer: c.UsingPseudoIssuer,
 		Endpoints: op.Endpoints{
@@ -71,7 +72,11 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 		RediscoveryLifetime: seconds(c.RediscoveryLifetime),
 		CacheTTL:            seconds(c.CacheTTL),
 		HTTP:                httpOf(c, env),
-	})
+	}
+}
+
+func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
+	provider, err := env.Providers.Provider(providerConfig(c, env))
 	if err != nil {
 		return nil, err
 	}

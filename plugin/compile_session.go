@@ -71,13 +71,16 @@ func (k *keyed[T]) get(ctx context.Context) (*T, error) {
 	return v, nil
 }
 
-// sessionSecret returns session_secret, or the one that is generated with the
-// discovery object of the issuer.
-func sessionSecret(ctx context.Context, c *Config, env *Environment) ([]byte, error) {
+// sessionSecret returns what gives session_secret, or the one that is
+// generated with the discovery object of the configuration's provider.
+func sessionSecret(c *Config, env *Environment) func(context.Context) ([]byte, error) {
 	if s := c.SessionSecret.Reveal(); s != "" {
-		return []byte(s), nil
+		secret := []byte(s)
+		return func(context.Context) ([]byte, error) { return secret, nil }
 	}
-	return env.Secrets.SessionSecret(ctx, c.Issuer)
+	provider := providerConfig(c, env)
+	scope := provider.Scope()
+	return func(ctx context.Context) ([]byte, error) { return env.Secrets.SessionSecret(ctx, c.Issuer, scope) }
 }
 
 func cookieOf(name, path, domain string, site SameSite, httpOnly bool, secure *bool) session.Cookie {
@@ -137,7 +140,7 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 	if _, err := session.NewManager(probe); err != nil {
 		return nil, err
 	}
-	s.manager.secret = func(ctx context.Context) ([]byte, error) { return sessionSecret(ctx, c, env) }
+	s.manager.secret = sessionSecret(c, env)
 	s.manager.make = func(secret []byte) (*session.Manager, error) {
 		full := cfg
 		full.Secret = secret

@@ -90,7 +90,7 @@ func (w *world) environment() *plugin.Environment {
 
 type noSecrets struct{}
 
-func (noSecrets) SessionSecret(context.Context, string) ([]byte, error) {
+func (noSecrets) SessionSecret(context.Context, string, string) ([]byte, error) {
 	return []byte("0123456789abcdef0123456789abcdef"), nil
 }
 

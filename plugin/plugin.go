@@ -20,11 +20,12 @@ import (
 	"kong-openid-connect/internal/token"
 )
 
-// Secrets gives the session secret of an issuer for configurations that name
-// none. It is made once for all nodes that are to agree on it; an error means
-// that it cannot be learned now.
+// Secrets gives the session secret of a discovery object, which an issuer and
+// op.Config.Scope name, for configurations that name none. It is made once for
+// all nodes that are to agree on it; an error means that it cannot be learned
+// now.
 type Secrets interface {
-	SessionSecret(ctx context.Context, issuer string) ([]byte, error)
+	SessionSecret(ctx context.Context, issuer, scope string) ([]byte, error)
 }
 
 // Environment is what all instances of a process share.

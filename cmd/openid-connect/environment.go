@@ -81,7 +81,7 @@ func newProcess(o *options, log *slog.Logger) (_ *process, err error) {
 		Tokens:        token.NewCache(token.CacheOptions{Bytes: tokenCacheBytes, MaxAge: tokenCacheAge, Now: now}),
 		Caches:        plugin.NewCaches(now),
 		Entities:      b.Entities,
-		Secrets:       &backing.Secrets{Store: b.Store},
+		Secrets:       backing.Secrets{Store: b.Store},
 		OwnSigner:     p.ownSigner,
 		UsedLogins:    session.NewUsed(now),
 		Revocations:   b.Store,

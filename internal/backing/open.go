@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"kong-openid-connect/internal/admin"
@@ -229,44 +228,17 @@ func (b *Backing) Close() {
 	}
 }
 
-// Secrets gives session secrets by issuer, for configurations that name none.
-type Secrets struct {
-	Store store.Secrets
+// Secrets gives session secrets to configurations that name none.
+type Secrets struct{ Store store.Secrets }
 
-	mu     sync.Mutex
-	scopes map[string]store.Key
-}
-
-// maxScopes bounds the issuers whose key is remembered.
-const maxScopes = 4096
-
-// SessionSecret returns the secret of the issuer's discovery object. It asks
-// memory as a rule, so callers ask each time they need it: after a deletion it
-// is another one. An error means that it cannot be learned now.
-func (s *Secrets) SessionSecret(ctx context.Context, issuer string) ([]byte, error) {
-	v, err := s.Store.SessionSecret(ctx, s.key(issuer), issuer)
+// SessionSecret returns the secret of a discovery object: that of an issuer as
+// it is configured, and a scope (op.Config.Scope). It asks memory as a rule, so
+// callers ask each time they need it: after a deletion it is another one. An
+// error means that it cannot be learned now.
+func (s Secrets) SessionSecret(ctx context.Context, issuer, scope string) ([]byte, error) {
+	v, err := s.Store.SessionSecret(ctx, store.Key{Issuer: op.NormaliseIssuer(issuer), Scope: scope}, issuer)
 	if err != nil {
 		return nil, err
 	}
 	return v.Reveal(), nil
-}
-
-// key returns the key of the object that a configuration with default
-// settings makes, so that secret and metadata are one object.
-func (s *Secrets) key(issuer string) store.Key {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k, ok := s.scopes[issuer]; ok {
-		return k
-	}
-	k := store.Key{Issuer: op.NormaliseIssuer(issuer)}
-	if p, err := op.NewRegistry(op.Environment{}).Provider(op.Config{Issuer: issuer}); err == nil {
-		k.Scope = p.Scope()
-		p.Close()
-	}
-	if s.scopes == nil || len(s.scopes) >= maxScopes {
-		s.scopes = map[string]store.Key{}
-	}
-	s.scopes[issuer] = k
-	return k
 }

@@ -38,13 +38,13 @@ func TestOpenMemory(t *testing.T) {
 	if b.Mode != "memory" {
 		t.Fatal(b.Mode)
 	}
-	first, err := (&Secrets{Store: b.Store}).SessionSecret(t.Context(), "https://idp.test")
+	first, err := Secrets{b.Store}.SessionSecret(t.Context(), "https://idp.test", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Close()
 	next, _ := open(t, o)
-	again, err := (&Secrets{Store: next.Store}).SessionSecret(t.Context(), "https://idp.test/")
+	again, err := Secrets{next.Store}.SessionSecret(t.Context(), "https://idp.test/", "")
 	if err != nil || !bytes.Equal(first, again) {
 		t.Errorf("a reload changed the secret: %v", err)
 	}
@@ -61,15 +61,18 @@ func TestSecretAndMetadataAreOneObject(t *testing.T) {
 	p := newIDP(t)
 	r := op.NewRegistry(op.Environment{Store: Objects{b.Store}})
 	b.Connect(r)
-	provider, err := r.Provider(op.Config{Issuer: p.URL, RediscoveryLifetime: 30 * time.Second, CacheTTL: time.Hour})
+	provider, err := r.Provider(op.Config{
+		Issuer: p.URL, RediscoveryLifetime: 30 * time.Second, CacheTTL: time.Hour,
+		DiscoveryHeaders: []op.Field{{Name: "X-Tenant", Value: "a"}}, // a trust of its own
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := provider.Metadata(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s := &Secrets{Store: b.Store}
-	first, err := s.SessionSecret(t.Context(), p.URL)
+	s := Secrets{b.Store}
+	first, err := s.SessionSecret(t.Context(), p.URL, provider.Scope())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +87,7 @@ func TestSecretAndMetadataAreOneObject(t *testing.T) {
 	if provider.Object() != nil {
 		t.Error("the provider remembers")
 	}
-	second, err := s.SessionSecret(t.Context(), p.URL)
+	second, err := s.SessionSecret(t.Context(), p.URL, provider.Scope())
 	if err != nil || bytes.Equal(first, second) {
 		t.Errorf("the secret outlived its object: %v", err)
 	}
@@ -106,7 +109,7 @@ func TestNothingIsMadeUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, log := open(t, o)
 			var u *store.Unavailable
-			if _, err := (&Secrets{Store: b.Store}).SessionSecret(t.Context(), "https://idp.test"); !errors.As(err, &u) || b.Mode != "broken" {
+			if _, err := (Secrets{b.Store}).SessionSecret(t.Context(), "https://idp.test", ""); !errors.As(err, &u) || b.Mode != "broken" {
 				t.Errorf("%s: %v", b.Mode, err)
 			}
 			if _, err := b.Store.Revoked(t.Context(), "x"); !errors.As(err, &u) {
@@ -142,7 +145,7 @@ func TestOpenPostgres(t *testing.T) {
 		t.Errorf("%s, log: %s", b.Mode, log)
 	}
 	within(t, 20*time.Second, "a secret can be had", func() bool {
-		_, err := (&Secrets{Store: b.Store}).SessionSecret(t.Context(), "https://idp.test")
+		_, err := Secrets{b.Store}.SessionSecret(t.Context(), "https://idp.test", "")
 		return err == nil
 	})
 	if strings.Contains(log.String(), pgtest.Password) {

@@ -69,7 +69,7 @@ func (b *Bed) Close() { b.Provider.Close() }
 
 type noSecrets struct{}
 
-func (noSecrets) SessionSecret(context.Context, string) ([]byte, error) {
+func (noSecrets) SessionSecret(context.Context, string, string) ([]byte, error) {
 	return nil, errors.New("benchmarks configure session_secret")
 }
 

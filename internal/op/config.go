@@ -139,9 +139,10 @@ func (c *Config) key() [sha256.Size]byte {
 	return k
 }
 
-// scope identifies what a stored document's trust rests on: how it was
-// fetched, not what else is configured.
-func (c *Config) scope() string {
+// Scope identifies what a stored document's trust rests on: how it was
+// fetched, not what else is configured. With the normalised issuer it is the
+// key of the discovery object that a provider of this configuration has.
+func (c *Config) Scope() string {
 	t := Config{
 		PseudoIssuer: c.PseudoIssuer, DiscoveryHeaders: c.DiscoveryHeaders,
 		HTTP: c.HTTP,

@@ -271,7 +271,7 @@ func TestCertificatesAreNotShared(t *testing.T) {
 	if a.key() == b.key() || a.key() == c.key() {
 		t.Error("configurations of different certificates share a provider")
 	}
-	if a.scope() != b.scope() {
+	if a.Scope() != b.Scope() {
 		t.Error("what is discovered does not depend on the certificate")
 	}
 }

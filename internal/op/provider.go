@@ -53,7 +53,7 @@ func newProvider(c Config, env Environment) (*Provider, error) {
 			return nil, errors.New("issuer is not an absolute http or https URL: set it to the provider's issuer, or set using_pseudo_issuer")
 		}
 	}
-	p := &Provider{config: c, env: env, issuer: NormaliseIssuer(c.Issuer), scope: c.scope(), client: cl, mtls: &mtls{config: c.HTTP, roots: env.Roots}}
+	p := &Provider{config: c, env: env, issuer: NormaliseIssuer(c.Issuer), scope: c.Scope(), client: cl, mtls: &mtls{config: c.HTTP, roots: env.Roots}}
 	p.state = jwks.NewKept(jwks.Pace{
 		Floor:  c.RediscoveryLifetime,
 		Pause:  jwks.FailurePause,
