@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -32,6 +33,14 @@ func NewBrowser(t testing.TB, base string) *Browser {
 // On returns the same browser, with its cookies, for a subtest.
 func (b *Browser) On(t testing.TB) *Browser {
 	return &Browser{t, b.base, b.HTTP}
+}
+
+// From makes the browser connect from a source address, as from TrustedPeer,
+// whose forwarding headers count.
+func (b *Browser) From(ip string) *Browser {
+	d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+	b.HTTP.Transport = &http.Transport{DialContext: d.DialContext, DisableKeepAlives: true}
+	return b
 }
 
 // Answer is a response, read whole.

@@ -34,11 +34,19 @@ func workers(asked int) (int, error) {
 	return n, nil
 }
 
-// useDatabase starts a throwaway PostgreSQL and points a kong.conf at it.
-func useDatabase(conf map[string]string) (stop func(), err error) {
+// Database is a PostgreSQL of Kong's. Gateways that are given the same one are
+// the nodes of one cluster.
+type Database struct {
+	server   *pgtest.Server
+	settings map[string]string // of a kong.conf
+	filled   bool              // a node has written its declarative file into it
+}
+
+// NewDatabase starts a throwaway PostgreSQL.
+func NewDatabase() (*Database, error) {
 	pg, err := pgtest.New()
 	if err != nil {
-		return nil, fmt.Errorf("E2E_DATABASE=postgres: %w", err)
+		return nil, err
 	}
 	// A password of its own: pgtest's cannot be written into a kong.conf.
 	const user, password = "e2e", "e2e-database-password"
@@ -50,14 +58,28 @@ func useDatabase(conf map[string]string) (stop func(), err error) {
 		pg.Close()
 		return nil, fmt.Errorf("make a database for Kong: %w: %s", err, out)
 	}
+	d := &Database{server: pg, settings: pg.Kong("kong")}
+	d.settings["pg_user"], d.settings["pg_password"] = user, password
+	return d, nil
+}
+
+// Close ends the server and removes its data.
+func (d *Database) Close() { d.server.Close() }
+
+// Stop ends the server as a crash does; Start starts it again.
+func (d *Database) Stop() { d.server.Stop() }
+
+// Start starts a stopped server and waits until it answers.
+func (d *Database) Start() error { return d.server.Start() }
+
+// use points a kong.conf at the database.
+func (d *Database) use(conf map[string]string) {
 	delete(conf, "declarative_config")
-	maps.Copy(conf, pg.Kong("kong"))
+	maps.Copy(conf, d.settings)
 	maps.Copy(conf, map[string]string{
-		"pg_user": user, "pg_password": password,
 		// Kong's are 5 seconds; tests wait for changes.
 		"worker_state_update_frequency": "0.2", "db_update_frequency": "0.5",
 	})
-	return pg.Close, nil
 }
 
 // nested are the collections below an entity: the name in a declarative file,

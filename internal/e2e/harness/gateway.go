@@ -3,6 +3,7 @@ package harness
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -27,6 +28,9 @@ type Options struct {
 	Workers int    // unless E2E_WORKERS says another number
 	Await   string // path that answers 401 once the plugin works
 	Trusted string // file of authorities that sign providers' certificates; "" for the system's
+	// Database is the cluster's; nil for none, or on a real Kong for one of the
+	// gateway's own with E2E_DATABASE=postgres.
+	Database *Database
 }
 
 // Gateway is a running gateway with the plugin.
@@ -75,6 +79,9 @@ func Start(o Options) (*Gateway, error) {
 func sandbox(o Options) (*Gateway, error) {
 	var log buffer
 	kong := map[string]string{}
+	if o.Database != nil {
+		maps.Copy(kong, o.Database.settings)
+	}
 	if o.Trusted != "" {
 		kong["lua_ssl_trusted_certificate"] = o.Trusted
 	}
@@ -135,11 +142,16 @@ func kong(o Options) (*Gateway, error) {
 		conf["nginx_user"] = "root root"
 	}
 	undo := func() {}
-	if withDatabase() {
-		if undo, err = useDatabase(conf); err != nil {
+	database := o.Database
+	if database == nil && withDatabase() {
+		if database, err = NewDatabase(); err != nil {
 			os.RemoveAll(prefix)
-			return nil, err
+			return nil, fmt.Errorf("E2E_DATABASE=postgres: %w", err)
 		}
+		undo = database.Close
+	}
+	if database != nil {
+		database.use(conf)
 	}
 	var b strings.Builder
 	for k, v := range conf {
@@ -175,7 +187,7 @@ func kong(o Options) (*Gateway, error) {
 		}
 	}
 	begin := func() error {
-		if withDatabase() {
+		if database != nil && !database.filled {
 			if err := run("migrations", "bootstrap", "-c", file, "-p", prefix); err != nil {
 				return err
 			}
@@ -183,7 +195,8 @@ func kong(o Options) (*Gateway, error) {
 		if err := run("start", "-c", file, "-p", prefix); err != nil {
 			return err
 		}
-		if withDatabase() {
+		if database != nil && !database.filled {
+			database.filled = true
 			return fill("http://"+admin, o.Config)
 		}
 		return nil
@@ -199,7 +212,7 @@ func kong(o Options) (*Gateway, error) {
 			return string(log)
 		},
 		Reload:   func() error { return run("reload", "-c", file, "-p", prefix) },
-		Writable: withDatabase(),
+		Writable: database != nil,
 		Stop:     stop,
 	}, nil
 }

@@ -60,6 +60,19 @@ services:
         session_store_metadata: false
         leeway: 600
         cache_tokens: false
+  - name: app
+    paths: [/app]
+    plugins:
+    - name: openid-connect
+      config:
+        <<: *std
+        auth_methods: [authorization_code, session]
+        login_action: redirect
+        login_tokens: []
+        session_cookie_name: app
+        authorization_cookie_name: applogin
+        session_storage: APPSTORAGE
+        session_store_metadata: false
   - name: memcached
     paths: [/memcached]
     plugins:
@@ -70,6 +83,19 @@ services:
         session_storage: memcached
         session_store_metadata: false
         session_memcached_port: MEMCACHED
+  - name: agreed-by-cluster-cache
+    paths: [/cluster-due]
+    plugins:
+    - name: openid-connect
+      config:
+        <<: *std
+        session_cookie_name: xdue
+        session_storage: cookie
+        session_store_metadata: false
+        leeway: 600
+        cache_tokens: false
+        cluster_cache_strategy: redis
+        cluster_cache_redis: {host: 127.0.0.1, port: REDIS}
   - name: shared
     paths: [/shared]
     plugins:
@@ -88,12 +114,13 @@ type cluster struct {
 	provider  *provider.Server
 	redis     *testservers.Redis
 	memcached *testservers.Memcached
+	database  *harness.Database // nil: none
 	a, b      *harness.Gateway
 }
 
-func start(t *testing.T) *cluster {
+func start(t *testing.T, database *harness.Database) *cluster {
 	t.Helper()
-	c := &cluster{redis: testservers.StartRedis(t, testservers.RedisOptions{Persist: true}), memcached: testservers.StartMemcached(t, testservers.MemcachedOptions{})}
+	c := &cluster{database: database, redis: testservers.StartRedis(t, testservers.RedisOptions{Persist: true}), memcached: testservers.StartMemcached(t, testservers.MemcachedOptions{})}
 	var err error
 	if c.provider, err = provider.Start("127.0.0.1:0", provider.Options{}); err != nil {
 		t.Fatal(err)
@@ -104,7 +131,11 @@ func start(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { up.Close() })
-	text := strings.NewReplacer("UPSTREAM", up.Addr(), "ISSUER", c.provider.URL, "REDIS", fmt.Sprint(c.redis.Port), "MEMCACHED", fmt.Sprint(c.memcached.Port)).Replace(config)
+	storage := "redis"
+	if database != nil {
+		storage = "cookie"
+	}
+	text := strings.NewReplacer("UPSTREAM", up.Addr(), "ISSUER", c.provider.URL, "REDIS", fmt.Sprint(c.redis.Port), "MEMCACHED", fmt.Sprint(c.memcached.Port), "APPSTORAGE", storage).Replace(config)
 	plugin, err := harness.Build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +150,7 @@ func start(t *testing.T) *cluster {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if *g, err = harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: file, Workers: 2, Await: "/redis"}); err != nil {
+		if *g, err = harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: file, Workers: 2, Await: "/redis", Database: database}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup((*g).Stop)
@@ -141,6 +172,9 @@ func (c *cluster) lifetime(t *testing.T, seconds int) {
 	}
 }
 
+func (c *cluster) onA(t *testing.T) *harness.Browser { return harness.NewBrowser(t, c.a.Proxy) }
+func (c *cluster) onB(t *testing.T) *harness.Browser { return harness.NewBrowser(t, c.b.Proxy) }
+
 // login returns the Cookie header of a new session at a route of node A.
 func (c *cluster) login(t *testing.T, route, name string) string {
 	t.Helper()
@@ -152,10 +186,39 @@ func (c *cluster) login(t *testing.T, route, name string) string {
 	return name + "=" + k.Value
 }
 
+// refreshOnce sends twenty requests at once to both nodes with a session whose
+// tokens are due, over and over. The provider rotates refresh tokens and revokes
+// the grant of one that comes twice.
+func (c *cluster) refreshOnce(t *testing.T, route, cookieName string, rounds int) {
+	t.Helper()
+	for range rounds {
+		c.lifetime(t, 100)
+		cookie := c.login(t, route, cookieName)
+		c.lifetime(t, 3600)
+		c.provider.ResetRecords()
+		var wg sync.WaitGroup
+		for i := range 20 {
+			b := harness.NewBrowser(t, []*harness.Gateway{c.a, c.b}[i%2].Proxy)
+			wg.Go(func() {
+				a := b.Get(route, "Cookie", cookie)
+				if a.StatusCode != 200 || a.SetsCookie(cookieName) == nil {
+					t.Errorf("status %d, cookies %v: %s", a.StatusCode, a.Header["Set-Cookie"], a.Text)
+				}
+			})
+		}
+		wg.Wait()
+		if r := c.provider.Records(provider.EndpointToken); len(r) != 1 {
+			for _, one := range r {
+				t.Logf("%s %s: %d", one.Time, one.GrantType, one.Status)
+			}
+			t.Fatalf("%d refreshes", len(r))
+		}
+	}
+}
+
 func TestNodes(t *testing.T) {
-	c := start(t)
-	onA := func(t *testing.T) *harness.Browser { return harness.NewBrowser(t, c.a.Proxy) }
-	onB := func(t *testing.T) *harness.Browser { return harness.NewBrowser(t, c.b.Proxy) }
+	c := start(t, nil)
+	onA, onB := c.onA, c.onB
 
 	for _, s := range []struct{ name, route, cookie string }{{"redis", "/redis", "redis"}, {"memcached", "/memcached", "mem"}} {
 		t.Run(s.name+": a session of one node serves on the other, and ends on both", func(t *testing.T) {
@@ -176,31 +239,12 @@ func TestNodes(t *testing.T) {
 			t.Error("the subject stands in a key")
 		}
 	})
-	for _, s := range []struct{ name, route, cookie string }{{"redis", "/due", "due"}} {
+	for _, s := range []struct {
+		name, route, cookie string
+		rounds              int
+	}{{"by Redis", "/due", "due", 100}, {"by the Redis of the cluster cache", "/cluster-due", "xdue", 20}} {
 		t.Run("case 48: twenty requests on two nodes refresh once, "+s.name, func(t *testing.T) {
-			for range 100 {
-				c.lifetime(t, 100)
-				cookie := c.login(t, s.route, s.cookie)
-				c.lifetime(t, 3600)
-				c.provider.ResetRecords()
-				var wg sync.WaitGroup
-				for i := range 20 {
-					wg.Go(func() {
-						b := onA(t)
-						if i%2 == 1 {
-							b = onB(t)
-						}
-						b.Get(s.route, "Cookie", cookie).Want(200)
-					})
-				}
-				wg.Wait()
-				if r := c.provider.Records(provider.EndpointToken); len(r) != 1 {
-					for _, one := range r {
-						t.Logf("%s %s %s: %d", one.Time, one.GrantType, one.Form.Get("refresh_token"), one.Status)
-					}
-					t.Fatalf("%d refreshes", len(r))
-				}
-			}
+			c.refreshOnce(t, s.route, s.cookie, s.rounds)
 		})
 	}
 	t.Run("one node refreshes a session in a cookie once", func(t *testing.T) {
@@ -249,6 +293,7 @@ func TestNodes(t *testing.T) {
 			t.Errorf("%d token requests", n)
 		}
 	})
+	t.Run("cases 46 and 47: Redis is killed under load and comes back", c.killedUnderLoad)
 	t.Run("case 46: Redis down is 503, and sessions come back", func(t *testing.T) {
 		cookie := c.login(t, "/redis", "redis")
 		c.redis.Kill()
