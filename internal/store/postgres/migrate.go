@@ -77,7 +77,7 @@ func migrate(ctx context.Context, db *pgdb.DB) (applied int, err error) {
 		table := db.Schema() + "oidc_migrations"
 		if v == 0 {
 			if _, err := q.Exec(ctx, "CREATE TABLE IF NOT EXISTS "+table+" (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"); err != nil {
-				return fmt.Errorf("create tables in Kong's database: %w: the role needs CREATE on the schema", err)
+				return fmt.Errorf("create tables in Kong's database: %w", err)
 			}
 		}
 		for ; v < len(migrations); v++ {

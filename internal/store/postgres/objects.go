@@ -101,11 +101,12 @@ func (s *Store) put(ctx context.Context, d *store.Discovery) error {
 	}
 	var e *entry
 	err = s.do(ctx, "keep discovery object", func(ctx context.Context, q pgdb.Querier) error {
+		// An update asks for its version when it has the row: the last one has the highest.
 		row := q.QueryRow(ctx, s.q(`WITH w AS (
   INSERT INTO {s}oidc_discovery AS d (id, key_hash, issuer, scope, configured, created_at, updated_at, configuration, key_sets, version)
   VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, nextval('{s}oidc_version'))
   ON CONFLICT (key_hash) DO UPDATE
-    SET updated_at = excluded.updated_at, configuration = excluded.configuration, key_sets = excluded.key_sets, version = excluded.version
+    SET updated_at = excluded.updated_at, configuration = excluded.configuration, key_sets = excluded.key_sets, version = nextval('{s}oidc_version')
   RETURNING *)
 SELECT `+objectColumns+` FROM w, pg_notify($10, 'o')`),
 			uuid.NewString(), hash(d.Key), d.Issuer, d.Scope, d.Configured, s.now().Truncate(time.Second), d.UpdatedAt, configuration, sets, s.channel)
@@ -242,7 +243,7 @@ func (s *Store) SessionSecret(ctx context.Context, k store.Key, configured strin
   VALUES ($1::uuid, $2, $3, $4, $5, $6, $6, $7, nextval('{s}oidc_version'))
   ON CONFLICT (key_hash) DO UPDATE
     SET secret = coalesce(d.secret, excluded.secret),
-        version = CASE WHEN d.secret IS NULL THEN excluded.version ELSE d.version END
+        version = CASE WHEN d.secret IS NULL THEN nextval('{s}oidc_version') ELSE d.version END
   RETURNING *)
 SELECT `+objectColumns+` FROM w, pg_notify($8, 'o')`),
 			uuid.NewString(), hash(k), k.Issuer, k.Scope, configured, s.now().Truncate(time.Second), sealed, s.channel)
@@ -296,6 +297,7 @@ func (s *Store) syncDiscovery(ctx context.Context) error {
 		// What was put after the table was read is not in `before`.
 		if !there[id] {
 			if k, ok := s.mirror.drop(id); ok {
+				s.pending.dropObject(k) // what waits is older than the deletion
 				s.Tell(store.Change{Kind: store.ObjectDeleted, Key: k})
 			}
 		}

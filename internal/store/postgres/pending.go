@@ -102,8 +102,11 @@ func (s *Store) flush(ctx context.Context) {
 	}
 	for i, f := range reseals {
 		if err := s.do(ctx, "seal anew", f); err != nil {
-			s.log.Warn("openid-connect: values in the database cannot be sealed anew", "left", len(reseals)-i, "error", err)
-			return // they are read, and noticed, again
+			s.log.Warn("openid-connect: values in the database cannot be sealed anew yet", "left", len(reseals)-i, "error", err)
+			for _, f := range reseals[i:] {
+				s.pending.reseal(f)
+			}
+			return
 		}
 	}
 }

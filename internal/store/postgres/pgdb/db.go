@@ -210,6 +210,10 @@ func (db *DB) run(ctx context.Context, op string, f func(context.Context, *pgxpo
 	}
 	defer c.Release()
 	err = f(ctx, c)
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == readOnly {
+		db.pool.Reset() // it is a standby now: new connections may find the master
+		return &store.Unavailable{Op: op, Err: Clean(err)}
+	}
 	if err == nil || !broken(ctx, err) && !c.Conn().IsClosed() {
 		return err
 	}
@@ -232,14 +236,20 @@ func broken(ctx context.Context, err error) bool {
 	}
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
-		case strings.HasPrefix(pe.Code, "08"), strings.HasPrefix(pe.Code, "57P"), pe.Code == "53300", pe.Code == "25006":
-			return true // connection, shutdown, too many connections, read-only standby
+		case strings.HasPrefix(pe.Code, "08"), strings.HasPrefix(pe.Code, "57P"), pe.Code == "53300":
+			return true // connection, shutdown, too many connections
 		}
 		return false
 	}
 	_, connect := errors.AsType[*pgconn.ConnectError](err)
 	return connect || pgconn.SafeToRetry(err) || pgconn.Timeout(err) || isNetwork(err)
 }
+
+// SQLSTATEs that need more than a word of the server's.
+const (
+	readOnly     = "25006"
+	noPermission = "42501"
+)
 
 func isNetwork(err error) bool {
 	var n interface{ Timeout() bool }
@@ -253,7 +263,11 @@ func Clean(err error) error {
 		return nil
 	}
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Errorf("PostgreSQL: %s (SQLSTATE %s)", pe.Message, pe.Code)
+		advice := ""
+		if pe.Code == noPermission {
+			advice = ": the role of pg_user must own Kong's tables and may CREATE the plugin's own in the schema"
+		}
+		return fmt.Errorf("PostgreSQL: %s (SQLSTATE %s)%s", pe.Message, pe.Code, advice)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
