@@ -14,6 +14,15 @@ import (
 // adminOnly starts a gateway whose plugin server is only a socket.
 func adminOnly(t *testing.T, config string) *Gateway {
 	t.Helper()
+	if config == "" {
+		config = "_format_version: '3.0'"
+	}
+	return startOptions(t, Options{ConfigData: []byte(config)})
+}
+
+// startOptions starts a gateway whose plugin server only accepts connections.
+func startOptions(t *testing.T, o Options) *Gateway {
+	t.Helper()
 	dir := t.TempDir()
 	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
 	if err != nil {
@@ -29,10 +38,8 @@ func adminOnly(t *testing.T, config string) *Gateway {
 			c.Close()
 		}
 	}()
-	if config == "" {
-		config = "_format_version: '3.0'"
-	}
-	g, err := Start(Options{External: true, Socket: filepath.Join(dir, "s"), Prefix: dir, Dump: recordedDump(t), ConfigData: []byte(config)})
+	o.External, o.Socket, o.Prefix, o.Dump = true, filepath.Join(dir, "s"), dir, recordedDump(t)
+	g, err := Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,8 @@ var errBodyTooLarge = errors.New("request body too large")
 // body is a request's body. It is read as a whole, into memory or a file.
 type body struct {
 	src      *headReader
-	length   int64 // as requestHead's
+	plain    io.Reader // instead of src where the protocol itself says where a body ends
+	length   int64     // as requestHead's
 	preread  int
 	expect   func() error // sends "100 Continue"
 	newFile  func() (string, error)
@@ -56,6 +57,19 @@ func (b *body) take() error {
 		if err := b.expect(); err != nil {
 			return err
 		}
+	}
+	if b.plain != nil {
+		data, err := io.ReadAll(io.LimitReader(b.plain, maxBody+1))
+		switch {
+		case err != nil:
+			return fmt.Errorf("read the request body: %w", err)
+		case len(data) > maxBody:
+			return errBodyTooLarge
+		case b.length > 0 && len(data) < bodyBufferStretched, len(data) < bodyBuffer:
+			b.data = data
+			return nil
+		}
+		return b.spill(data)
 	}
 	if b.length > 0 {
 		data := make([]byte, b.length)

@@ -31,7 +31,8 @@ type Options struct {
 
 	ProxyAddr    string // default 127.0.0.1 and a free port
 	AdminAddr    string // default 127.0.0.1 and a free port
-	ProxyTLSAddr string // no TLS listener when empty; it asks for a client certificate and takes any
+	HTTP2        bool   // on ProxyAddr too, in clear text, as with "http2" in proxy_listen
+	ProxyTLSAddr string // no TLS listener when empty; it asks for a client certificate and takes any, and offers HTTP/2
 	TLSConfig    *tls.Config
 
 	Prefix     string   // Kong's prefix; default a directory that Close removes
@@ -85,6 +86,8 @@ type Gateway struct {
 	admin                   *http.Server
 	proc                    *process
 	pool                    *upstreamPool
+	grpc                    *http.Transport
+	h2                      *h2Server
 	trusted                 []netip.Prefix
 	tmpPrefix               bool
 	bodyFiles               atomic.Uint64
@@ -104,7 +107,7 @@ type Gateway struct {
 // The error says what to change; nothing is left running then.
 func Start(opts Options) (*Gateway, error) {
 	defaults(&opts)
-	g := &Gateway{opts: opts, nodeID: uuid.NewString(), stop: make(chan struct{}), conns: map[net.Conn]struct{}{}, pool: newUpstreamPool()}
+	g := &Gateway{opts: opts, nodeID: uuid.NewString(), stop: make(chan struct{}), conns: map[net.Conn]struct{}{}, pool: newUpstreamPool(), grpc: newGRPCTransport()}
 	if err := g.start(); err != nil {
 		g.Close()
 		return nil, err
@@ -390,6 +393,9 @@ func (g *Gateway) Close() error {
 		} else if g.adminLn != nil {
 			g.adminLn.Close()
 		}
+		if g.h2 != nil {
+			g.h2.server.Close()
+		}
 		g.connMu.Lock()
 		for c := range g.conns {
 			c.Close()
@@ -409,6 +415,7 @@ func (g *Gateway) Close() error {
 		}
 		g.wg.Wait()
 		g.pool.close()
+		g.grpc.CloseIdleConnections()
 		if g.tmpPrefix {
 			os.RemoveAll(g.opts.Prefix)
 		}

@@ -156,7 +156,7 @@ var onceOnly = map[string]bool{
 type requestHead struct {
 	method, target string // the target as sent
 	path, args     string // of the target; without fragment in args
-	minor          int    // of HTTP/1.x
+	minor          int    // of HTTP/1.x; 10 is HTTP/2
 	host           string // lower-cased, without port
 	headers        []header
 	length         int64 // -1 for chunked, -2 for none
@@ -203,18 +203,8 @@ func parseRequest(head []byte) (*requestHead, error) {
 			r.target = "/" + r.target
 		}
 	}
-	if !strings.HasPrefix(r.target, "/") {
-		return nil, errBadHead
-	}
-	for i := 0; i < len(r.target); i++ {
-		if c := r.target[i]; c <= ' ' || c == 0x7f {
-			return nil, errBadHead
-		}
-	}
-	r.path, r.args, _ = strings.Cut(r.target, "?")
-	r.args, _, _ = strings.Cut(r.args, "#")
-	if i := strings.IndexByte(r.path, '#'); i >= 0 {
-		r.path, r.args = r.path[:i], ""
+	if err := r.split(); err != nil {
+		return nil, err
 	}
 	seen := map[string]bool{}
 	for _, h := range hs {
@@ -256,6 +246,24 @@ func parseRequest(head []byte) (*requestHead, error) {
 		r.length = -1
 	}
 	return r, nil
+}
+
+// split takes the target apart.
+func (r *requestHead) split() error {
+	if !strings.HasPrefix(r.target, "/") {
+		return errBadHead
+	}
+	for i := 0; i < len(r.target); i++ {
+		if c := r.target[i]; c <= ' ' || c == 0x7f {
+			return errBadHead
+		}
+	}
+	r.path, r.args, _ = strings.Cut(r.target, "?")
+	r.args, _, _ = strings.Cut(r.args, "#")
+	if i := strings.IndexByte(r.path, '#'); i >= 0 {
+		r.path, r.args = r.path[:i], ""
+	}
+	return nil
 }
 
 func stripPort(host string) string {

@@ -82,7 +82,7 @@ func requestMethods() map[string]pdkMethod {
 		p + "get_forwarded_host":   stringCall(func(r *request) string { return lower(stripPort(r.xForwardedHost())) }),
 		p + "get_forwarded_port":   forwardedPort,
 		p + "get_http_version": func(r *request, _ []byte) ([]byte, error) {
-			return protocol.Number(float64(10+r.minor) / 10), nil
+			return protocol.Number(r.httpVersion()), nil
 		},
 		p + "get_method":          stringCall(func(r *request) string { return r.method }),
 		p + "get_path":            stringCall(func(r *request) string { return r.normal }),

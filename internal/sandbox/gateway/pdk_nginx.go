@@ -103,7 +103,7 @@ var variables = map[string]func(*request) string{
 	"server_port":        func(r *request) string { return strconv.Itoa(r.port) },
 	"server_addr":        func(r *request) string { return strings.Trim(stripPort(r.conn.LocalAddr().String()), "[]") },
 	"server_name":        func(*request) string { return "kong" },
-	"server_protocol":    func(r *request) string { return "HTTP/1." + strconv.Itoa(r.minor) },
+	"server_protocol":    func(r *request) string { return "HTTP/" + strconv.FormatFloat(r.httpVersion(), 'f', 1, 64) },
 	"nginx_version":      func(*request) string { return "1.25.3" },
 	"request_id":         func(r *request) string { return r.id },
 	"request_method":     func(r *request) string { return r.method },

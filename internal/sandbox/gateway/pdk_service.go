@@ -294,23 +294,3 @@ func exit(r *request, args []byte) ([]byte, error) {
 	r.answer = a
 	return nil, errExit
 }
-
-// grpcDenial turns an answer to a gRPC client into a gRPC status, unless it has a Content-Type of its own.
-func grpcDenial(r *request, a *answer) {
-	if !strings.HasPrefix(lower(get(r.requestHead.headers, "content-type")), "application/grpc") {
-		return
-	}
-	if ct := get(a.headers, "content-type"); ct != "" && !strings.HasPrefix(lower(ct), "application/grpc") {
-		return
-	}
-	code := map[int]string{200: "0", 400: "3", 401: "16", 403: "7", 404: "5", 409: "6", 429: "8", 499: "1", 500: "13", 501: "12", 503: "14", 504: "4"}[a.status]
-	if code == "" {
-		code = "2"
-	}
-	a.headers = setHeader(a.headers, "grpc-status", code)
-	if len(a.body) > 0 {
-		a.headers = setHeader(a.headers, "grpc-message", escapeHeaderValue(string(a.body)))
-		a.body = nil
-	}
-	a.headers = setHeader(a.headers, "Content-Type", "application/grpc")
-}

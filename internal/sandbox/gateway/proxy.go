@@ -24,7 +24,7 @@ var notForwarded = map[string]bool{
 	"x-forwarded-path": true, "x-forwarded-prefix": true, "x-real-ip": true, "x-kong-request-id": true,
 }
 
-// upstreamHead is the head of the request to the service, in Kong's order.
+// upstreamHead is the head of the request to the service.
 func (r *request) upstreamHead(bodyLen int, hasBody bool) []byte {
 	var b strings.Builder
 	uri := orElse(r.up.uri, "/")
@@ -32,12 +32,30 @@ func (r *request) upstreamHead(bodyLen int, hasBody bool) []byte {
 		uri += "?" + r.up.args
 	}
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", r.method, uri)
-	line := func(name, value string) {
-		if value != "" {
-			b.WriteString(name + ": " + value + "\r\n")
+	for _, h := range r.upstreamFields() {
+		b.WriteString(h.name + ": " + h.value + "\r\n")
+		if h.name == "X-Kong-Request-Id" && hasBody {
+			fmt.Fprintf(&b, "Content-Length: %d\r\n", bodyLen)
 		}
 	}
-	line("Via", strings.Join(append(all(r.headers, "via"), "1.1 kong/"+Version), ", "))
+	b.WriteString("\r\n")
+	return []byte(b.String())
+}
+
+// upstreamFields are the headers of the request to the service, in Kong's
+// order: those that the gateway writes, then what the client sent.
+func (r *request) upstreamFields() []header {
+	var out []header
+	line := func(name, value string) {
+		if value != "" {
+			out = append(out, header{name, value})
+		}
+	}
+	version := "1.1"
+	if r.stream != nil {
+		version = "2"
+	}
+	line("Via", strings.Join(append(all(r.headers, "via"), version+" kong/"+Version), ", "))
 	line("Host", r.up.hostHeader)
 	if r.upgrade {
 		line("Connection", "upgrade")
@@ -53,9 +71,6 @@ func (r *request) upstreamHead(bodyLen int, hasBody bool) []byte {
 	line("X-Forwarded-Prefix", r.xForwardedPrefix())
 	line("X-Real-IP", r.remoteAddr)
 	line("X-Kong-Request-Id", r.id)
-	if hasBody {
-		line("Content-Length", strconv.Itoa(bodyLen))
-	}
 	if strings.Contains(lower(get(r.headers, "te")), "trailers") {
 		line("TE", "trailers")
 	}
@@ -66,18 +81,18 @@ func (r *request) upstreamHead(bodyLen int, hasBody bool) []byte {
 		}
 	}
 	for _, h := range r.headers {
-		n := lower(h.name)
-		if notForwarded[n] || hop[n] {
-			continue
+		if n := lower(h.name); !notForwarded[n] && !hop[n] {
+			out = append(out, h)
 		}
-		b.WriteString(h.name + ": " + h.value + "\r\n")
 	}
-	b.WriteString("\r\n")
-	return []byte(b.String())
+	return out
 }
 
 // proxy sends the request to the service and passes the answer on.
 func (r *request) proxy() (keep bool) {
+	if contains([]string{"grpc", "grpcs"}, r.up.scheme) && r.stream != nil {
+		return r.proxyGRPC()
+	}
 	var data []byte
 	has := r.length >= 0 || r.length == -1
 	if err := r.body.read(); err != nil {
@@ -193,18 +208,17 @@ func (r *request) relay(c *upstreamConn, resp *upstreamResponse, started time.Ti
 	hs = append(hs, header{"X-Kong-Upstream-Latency", strconv.FormatInt(waited.Milliseconds(), 10)},
 		header{"X-Kong-Proxy-Latency", strconv.FormatInt((total - waited).Milliseconds(), 10)},
 		header{"Via", strings.Join(append(all(resp.headers, "via"), "1.1 kong/"+Version), ", ")}, header{"X-Kong-Request-Id", r.id})
-	out := r.conn.out
 	r.conn.SetWriteDeadline(time.Now().Add(headTimeout))
-	writeHead(out, resp.status, hs)
+	r.writeHead(resp.status, hs)
 	if upgraded {
-		if out.Flush() == nil {
+		if r.flush() == nil {
 			r.splice(c)
 		}
 		c.Close()
 		return false
 	}
 	err := r.copyBody(c, resp, chunked)
-	if ferr := out.Flush(); err == nil {
+	if ferr := r.flush(); err == nil {
 		err = ferr
 	}
 	if err != nil || !resp.keepAlive {
@@ -220,7 +234,7 @@ func (r *request) copyBody(c *upstreamConn, resp *upstreamResponse, chunked bool
 	if resp.noBody || r.method == "HEAD" {
 		return nil
 	}
-	var dst io.Writer = r.conn.out
+	dst := r.bodyWriter()
 	var cw io.WriteCloser
 	if chunked {
 		cw = httputil.NewChunkedWriter(r.conn.out)
@@ -236,7 +250,7 @@ func (r *request) copyBody(c *upstreamConn, resp *upstreamResponse, chunked bool
 				return werr
 			}
 			if c.r.Buffered() == 0 {
-				if werr := r.conn.out.Flush(); werr != nil {
+				if werr := r.flush(); werr != nil {
 					return werr
 				}
 			}

@@ -18,6 +18,7 @@ type request struct {
 	g      *Gateway
 	w      *worker
 	conn   *clientConn
+	stream *stream // of HTTP/2
 	id     string
 	start  time.Time
 	method string
@@ -137,5 +138,10 @@ func orElse(a, b string) string {
 	return b
 }
 
-// protocolName is http, https, ws or wss.
-func (r *request) protocolName() string { return r.scheme }
+// protocolName is http, https, grpc or grpcs.
+func (r *request) protocolName() string {
+	if r.match != nil && contains(r.match.protocols, "grpc", "grpcs") {
+		return map[string]string{"http": "grpc", "https": "grpcs"}[r.scheme]
+	}
+	return r.scheme
+}

@@ -125,7 +125,7 @@ func (r *router) find(k routeKey) *match {
 
 func (rt *route) matchFixed(k routeKey) (plainHost int, ok bool) {
 	protocol := k.scheme
-	if !slices.Contains(rt.protocols, protocol) && !slices.Contains(rt.protocols, map[string]string{"http": "ws", "https": "wss"}[protocol]) {
+	if !contains(rt.protocols, protocol, map[string]string{"http": "ws", "https": "wss"}[protocol], "grpc", "grpcs") {
 		// A route for https only is still found by an http request, which Kong then answers with 426.
 		if protocol != "http" || !slices.Contains(rt.protocols, "https") {
 			return 0, false

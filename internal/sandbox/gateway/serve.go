@@ -30,6 +30,7 @@ func (g *Gateway) listen() error {
 	if g.proxyLn, err = net.Listen("tcp", g.opts.ProxyAddr); err != nil {
 		return fmt.Errorf("listen for the proxy: %w", err)
 	}
+	g.h2 = newH2Server(g)
 	g.wg.Add(1)
 	go g.accept(g.proxyLn, "http")
 	if g.opts.ProxyTLSAddr != "" {
@@ -43,7 +44,7 @@ func (g *Gateway) listen() error {
 		if err != nil {
 			return fmt.Errorf("listen for the proxy with TLS: %w", err)
 		}
-		g.tlsLn = tls.NewListener(ln, conf)
+		g.tlsLn = tls.NewListener(ln, withHTTP2(conf))
 		g.wg.Add(1)
 		go g.accept(g.tlsLn, "https")
 	}
@@ -76,7 +77,6 @@ func (g *Gateway) accept(ln net.Listener, scheme string) {
 }
 
 func (g *Gateway) serve(c net.Conn, scheme string) {
-	conn := &clientConn{Conn: c, head: newHeadReader(c), out: bufio.NewWriter(c)}
 	var state *tls.ConnectionState
 	if tc, ok := c.(*tls.Conn); ok {
 		tc.SetDeadline(time.Now().Add(headTimeout))
@@ -86,7 +86,18 @@ func (g *Gateway) serve(c net.Conn, scheme string) {
 		tc.SetDeadline(time.Time{})
 		s := tc.ConnectionState()
 		state = &s
+		if s.NegotiatedProtocol == "h2" {
+			g.h2.take(c)
+			return
+		}
+	} else if g.opts.HTTP2 {
+		begun, isHTTP2 := beginsHTTP2(c)
+		if c = begun; isHTTP2 {
+			g.h2.take(c)
+			return
+		}
 	}
+	conn := &clientConn{Conn: c, head: newHeadReader(c), out: bufio.NewWriter(c)}
 	peer, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 	local, _ := netip.ParseAddrPort(c.LocalAddr().String())
 	w := g.worker()
@@ -158,9 +169,12 @@ func (r *request) refuse(err error) {
 func (r *request) run() (keep bool) {
 	r.resolveClient()
 	r.body = &body{src: r.conn.head, length: r.length, newFile: r.g.newBodyFile}
-	if r.length > 0 {
+	switch {
+	case r.stream != nil:
+		r.body.plain = r.stream.r.Body
+	case r.length > 0:
 		r.body.preread = int(min(int64(r.conn.head.buffered()), r.length))
-	} else {
+	default:
 		r.body.preread = r.conn.head.buffered()
 	}
 	if r.expect {
@@ -183,7 +197,7 @@ func (r *request) run() (keep bool) {
 		return r.proxy()
 	}
 	// What the client still sends of its body is taken in, within bounds.
-	if r.body.present() && !r.body.complete {
+	if r.stream == nil && r.body.present() && !r.body.complete {
 		if r.expect && r.body.preread == 0 {
 			r.keepAlive = false
 		} else if r.body.read() != nil {
@@ -201,9 +215,12 @@ func (r *request) route(st *state) {
 		return
 	}
 	r.match, r.service = m, m.service
-	if r.xForwardedProto() == "http" && !contains(m.protocols, "http", "ws") {
+	if r.xForwardedProto() == "http" && contains(m.protocols, "https", "wss") && !contains(m.protocols, "http", "ws") {
 		r.fail(426, "Please use HTTPS protocol")
 		r.answer.headers = append(r.answer.headers, header{"Connection", "Upgrade"}, header{"Upgrade", "TLS/1.2, HTTP/1.1"})
+		return
+	}
+	if r.grpcRoute(m.protocols); r.answer != nil {
 		return
 	}
 	if m.stripPath && len(m.paths) > 0 {
@@ -269,9 +286,8 @@ func (r *request) fail(status int, message string) {
 	accept := lower(get(r.headers, "accept"))
 	ct, body := "application/json; charset=utf-8", fmt.Sprintf("{\n  \"message\":%q,\n  \"request_id\":%q\n}", message, r.id)
 	switch {
-	case strings.HasPrefix(lower(get(r.headers, "content-type")), "application/grpc"):
+	case r.isGRPC():
 		ct, body = "application/grpc", ""
-		r.answer.headers = append(r.answer.headers, header{"grpc-message", message})
 	case strings.Contains(accept, "text/html"):
 		ct = "text/html; charset=utf-8"
 		body = fmt.Sprintf("<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>%s.</p>\n    <p>request_id: %s</p>\n  </body>\n</html>\n", message, r.id)
@@ -282,6 +298,7 @@ func (r *request) fail(status int, message string) {
 	}
 	r.answer.headers = append([]header{{"Content-Type", ct}}, r.answer.headers...)
 	r.answer.body = []byte(body)
+	grpcDenial(r, r.answer)
 }
 
 // denyJSON is an answer of a bundled plugin.
@@ -314,11 +331,11 @@ func (r *request) writeAnswer() error {
 		header{"X-Kong-Response-Latency", strconv.FormatInt(time.Since(r.start).Milliseconds(), 10)},
 		header{"Server", "kong/" + Version}, header{"X-Kong-Request-Id", r.id})
 	r.conn.SetWriteDeadline(time.Now().Add(headTimeout))
-	writeHead(r.conn.out, a.status, hs)
+	r.writeHead(a.status, hs)
 	if r.method != "HEAD" {
-		r.conn.out.Write(a.body)
+		r.bodyWriter().Write(a.body)
 	}
-	return r.conn.out.Flush()
+	return r.flush()
 }
 
 func (r *request) connectionHeader() header {
