@@ -101,12 +101,18 @@ func startTarget(dir, config, await string, workers int) (*target, error) {
 		return nil, err
 	}
 	stops = append(stops, func() { up.Close() })
+	calls, err := upstream.StartGRPC("127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	stops = append(stops, func() { calls.Close() })
 	raw, err := os.ReadFile(config)
 	if err != nil {
 		return nil, err
 	}
 	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8080"), []byte(t.Issuer))
 	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8090"), []byte("http://"+up.Addr()))
+	raw = bytes.ReplaceAll(raw, []byte("grpc://127.0.0.1:8091"), []byte("grpc://"+calls.Addr()))
 	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8081"), []byte(t.second.URL))
 	raw = bytes.ReplaceAll(raw, []byte("127.0.0.1:8082"), []byte(t.late))
 	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8083"), []byte(t.third.URL))

@@ -168,9 +168,7 @@ func (pr *Principal) apply(d *Decision) {
 	if pr.Anonymous {
 		set("X-Anonymous-Consumer", "true")
 	}
-	if pr.Consumer != nil || pr.CredentialID != "" || pr.Groups != nil {
-		d.Authenticate = pr
-	}
+	d.Authenticate = pr
 }
 
 // standAside passes a request on that an earlier plugin has authenticated: only

@@ -67,12 +67,13 @@ type Consumer struct {
 }
 
 // Principal is whom the gateway is told that the caller is. Either part may
-// be absent.
+// be absent; without consumer and credential those of an earlier plugin go.
 type Principal struct {
 	Consumer     *Consumer
 	CredentialID string   // virtual credential (credential_claim)
 	Groups       []string // authenticated groups for the ACL plugin; nil: not set
-	// ConsumerGroups are names for X-Consumer-Groups; Kong's own groups cannot be attached through the protocol.
+	// ConsumerGroups are names for X-Consumer-Groups and the context; Kong's own
+	// groups cannot be attached through the protocol. nil: not set.
 	ConsumerGroups []string
 	Anonymous      bool
 	kong           *KongToken

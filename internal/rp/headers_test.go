@@ -201,7 +201,7 @@ func TestSessionsOfOpaqueMethodsDoNotReadTheToken(t *testing.T) {
 		p.Methods, p.Provider = NewMethodSet(MethodSession), &keyProvider{}
 		p.Sessions = &sessionKeeper{s: &Session{ID: "1", Tokens: StoredTokens{Method: m, AccessToken: jws}}}
 		d := p.Decide(t.Context(), newRequest("GET", "/", "", Header{"cookie": {"session=x"}}))
-		if d.Respond != nil || d.Authenticate != nil {
+		if d.Respond != nil || d.Authenticate.CredentialID != "" {
 			t.Errorf("%s: %+v %v", m, d.Authenticate, d.Err)
 		}
 	}

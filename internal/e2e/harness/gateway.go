@@ -92,7 +92,7 @@ func sandbox(o Options) (*Gateway, error) {
 	admin := "127.0.0.1:" + strconv.Itoa(ports[0])
 	g, err := gateway.Start(gateway.Options{
 		KongEnv: kong, AdminAddr: admin, PluginArgs: []string{"-admin-api", "http://" + admin},
-		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log,
+		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log, HTTP2: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, log.String())
@@ -122,7 +122,7 @@ func kong(o Options) (*Gateway, error) {
 	}
 	proxy, admin := "127.0.0.1:"+strconv.Itoa(ports[0]), "127.0.0.1:"+strconv.Itoa(ports[1])
 	conf := map[string]string{
-		"prefix": prefix, "database": "off", "declarative_config": o.Config, "proxy_listen": proxy, "admin_listen": admin, "admin_gui_listen": "off", "status_listen": "off",
+		"prefix": prefix, "database": "off", "declarative_config": o.Config, "proxy_listen": proxy + " http2", "admin_listen": admin, "admin_gui_listen": "off", "status_listen": "off",
 		"anonymous_reports": "off", "nginx_worker_processes": strconv.Itoa(o.Workers), "plugins": "bundled,openid-connect", "log_level": "info",
 		"pluginserver_names":                    "openid-connect",
 		"pluginserver_openid_connect_socket":    prefix + "/openid-connect.socket",

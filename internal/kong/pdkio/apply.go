@@ -89,10 +89,7 @@ func (x *Exchange) principal(p *rp.Principal) error {
 	if c := p.Consumer; c != nil {
 		consumer = &entities.Consumer{Id: cleanText(c.ID), Username: cleanText(c.Username), CustomId: cleanText(c.CustomID)}
 	}
-	// Without a consumer Kong hands on a credential whose consumer is the empty
-	// string. The ACL plugin then looks for that consumer, and answers 500 where
-	// the groups were to decide.
-	if p.CredentialID != "" && (consumer != nil || p.Groups == nil) {
+	if p.CredentialID != "" {
 		credential = &client.AuthenticatedCredential{Id: cleanText(p.CredentialID)}
 		if consumer != nil {
 			credential.ConsumerId = consumer.Id
@@ -103,14 +100,45 @@ func (x *Exchange) principal(p *rp.Principal) error {
 			return fmt.Errorf("telling kong who the caller is: %w", err)
 		}
 	}
-	if p.Groups != nil {
-		groups := make([]any, len(p.Groups))
-		for i, g := range p.Groups {
-			groups[i] = cleanText(g)
-		}
-		if err := x.link.pdk.Ctx.SetShared("authenticated_groups", groups); err != nil {
-			return fmt.Errorf("telling kong the caller's groups: %w", err)
-		}
+	if err := x.exactly(consumer, credential); err != nil {
+		return fmt.Errorf("telling kong who the caller is: %w", err)
+	}
+	if err := x.share("authenticated_groups", p.Groups); err != nil {
+		return err
+	}
+	return x.share("authenticated_consumer_groups", p.ConsumerGroups)
+}
+
+// exactly sets in ngx.ctx what the message of authenticate cannot say.
+func (x *Exchange) exactly(consumer *entities.Consumer, credential *client.AuthenticatedCredential) error {
+	nginx := x.link.pdk.Nginx
+	switch {
+	case consumer != nil:
+		return nil
+	case credential != nil:
+		// A consumer_id that is left out is "" to Lua, which plugins such as acl
+		// take for a consumer's.
+		return nginx.SetCtx("authenticated_credential", map[string]any{"id": credential.Id})
+	}
+	// Authenticate refuses to be told of nobody, and an earlier plugin's anonymous
+	// consumer would stay. Lua reads false as nil.
+	if err := nginx.SetCtx("authenticated_consumer", false); err != nil {
+		return err
+	}
+	return nginx.SetCtx("authenticated_credential", false)
+}
+
+// share puts names into kong.ctx.shared; nil is left out.
+func (x *Exchange) share(key string, names []string) error {
+	if names == nil {
+		return nil
+	}
+	list := make([]any, len(names))
+	for i, n := range names {
+		list[i] = cleanText(n)
+	}
+	if err := x.link.pdk.Ctx.SetShared(key, list); err != nil {
+		return fmt.Errorf("telling kong the caller's groups: %w", err)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"kong-openid-connect/internal/kong/hosttest"
 	"kong-openid-connect/internal/kong/pdkio"
@@ -366,7 +367,7 @@ func TestRequestEdits(t *testing.T) {
 
 func TestPrincipal(t *testing.T) {
 	out := decide(t, &rp.Decision{Authenticate: &rp.Principal{
-		Consumer: &rp.Consumer{ID: "id", Username: "alice", CustomID: "c"}, CredentialID: "sub\xff", Groups: []string{"a", "b"},
+		Consumer: &rp.Consumer{ID: "id", Username: "alice", CustomID: "c"}, CredentialID: "sub\xff", Groups: []string{"a", "b"}, ConsumerGroups: []string{"gold"},
 	}})
 	m := &kong_plugin_protocol.AuthenticateArgs{}
 	if err := proto.Unmarshal(out.Calls[0].Args, m); err != nil {
@@ -379,16 +380,29 @@ func TestPrincipal(t *testing.T) {
 	if err := proto.Unmarshal(out.Calls[1].Args, kv); err != nil || kv.K != "authenticated_groups" || len(kv.V.GetListValue().GetValues()) != 2 {
 		t.Errorf("groups %v, %v", kv, err)
 	}
-	if out := decide(t, &rp.Decision{Authenticate: &rp.Principal{Groups: []string{}}}); len(out.Calls) != 1 {
-		t.Errorf("no groups are told as an empty list: %v", out.Calls)
+	if err := proto.Unmarshal(out.Calls[2].Args, kv); err != nil || kv.K != "authenticated_consumer_groups" || len(kv.V.GetListValue().GetValues()) != 1 {
+		t.Errorf("consumer groups %v, %v", kv, err)
 	}
-	out = decide(t, &rp.Decision{Authenticate: &rp.Principal{CredentialID: "sub", Groups: []string{"a"}}})
-	if len(out.Calls) != 1 || out.Calls[0].Method != "kong.ctx.shared.set" {
-		t.Errorf("groups without a consumer go with a credential that Kong's ACL plugin fails on: %v", out.Calls)
-	}
+	// A credential of nobody's consumer has no consumer_id at all.
 	out = decide(t, &rp.Decision{Authenticate: &rp.Principal{CredentialID: "sub"}})
-	if len(out.Calls) != 1 || out.Calls[0].Method != "kong.client.authenticate" {
-		t.Errorf("a credential alone: %v", out.Calls)
+	kv = &kong_plugin_protocol.KV{}
+	if len(out.Calls) != 2 || out.Calls[0].Method != "kong.client.authenticate" || out.Calls[1].Method != "kong.nginx.set_ctx" {
+		t.Fatalf("calls %+v", out.Calls)
+	}
+	if err := proto.Unmarshal(out.Calls[1].Args, kv); err != nil || kv.K != "authenticated_credential" || len(kv.V.GetStructValue().GetFields()) != 1 ||
+		kv.V.GetStructValue().GetFields()["id"].GetStringValue() != "sub" {
+		t.Errorf("credential %v, %v", kv, err)
+	}
+	// Of a caller without either nobody is left who was there before.
+	out = decide(t, &rp.Decision{Authenticate: &rp.Principal{Groups: []string{}}})
+	for i, want := range []string{"authenticated_consumer", "authenticated_credential", "authenticated_groups"} {
+		kv = &kong_plugin_protocol.KV{}
+		if len(out.Calls) != 3 || proto.Unmarshal(out.Calls[i].Args, kv) != nil || kv.K != want {
+			t.Fatalf("call %d is not about %s: %+v", i, want, out.Calls)
+		}
+		if _, isBool := kv.V.GetKind().(*structpb.Value_BoolValue); i < 2 && !isBool {
+			t.Errorf("%s is %v", want, kv.V)
+		}
 	}
 }
 

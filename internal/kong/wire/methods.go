@@ -5,7 +5,8 @@ const Exit = "kong.response.exit"
 
 // setter reports whether Kong's reply to a PDK method is an empty frame
 // whenever the call succeeded, so that it can be foretold. The list is the
-// methods of Kong's pluginsocket.proto that return google.protobuf.Empty.
+// methods of Kong's pluginsocket.proto that return google.protobuf.Empty, and
+// set_ctx, which is declared to return a string and has none.
 func setter(method []byte) bool {
 	switch string(method) {
 	case "kong.client.authenticate",
@@ -18,6 +19,7 @@ func setter(method []byte) bool {
 		"kong.log.info",
 		"kong.log.debug",
 		"kong.log.set_serialize_value",
+		"kong.nginx.set_ctx",
 		"kong.response.set_status",
 		"kong.response.set_header",
 		"kong.response.add_header",

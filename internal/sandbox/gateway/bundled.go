@@ -1,8 +1,12 @@
 package gateway
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -14,6 +18,8 @@ var bundled = map[string]func(*request, map[string]any){
 	"key-auth":            keyAuth,
 	"acl":                 acl,
 	"request-termination": requestTermination,
+	"rate-limiting":       rateLimiting,
+	"request-transformer": requestTransformer,
 	"correlation-id": func(r *request, conf map[string]any) {
 		name := orElse(str(conf["header_name"]), "Kong-Request-ID")
 		if get(r.headers, name) == "" {
@@ -94,20 +100,28 @@ func (r *request) setConsumer(c *protocol.Consumer, cred *protocol.Credential) {
 
 func acl(r *request, conf map[string]any) {
 	var groups []string
-	name := "X-Consumer-Groups"
+	name := "X-Authenticated-Groups"
 	given, isList := authenticatedGroups(r.ctx["authenticated_groups"])
+	consumer, known := "", r.consumer != nil
+	if known {
+		consumer = r.consumer.ID
+	} else if c := r.credential; c != nil && (c.ConsumerID != "" || c.Decoded) {
+		consumer, known = c.ConsumerID, true
+	}
 	switch {
-	case isList && (r.consumer == nil && r.credential == nil || conf["always_use_authenticated_groups"] == true):
-		groups, name = given, "X-Authenticated-Groups"
-	case r.consumer != nil:
-		for _, e := range r.g.st().list("acls", "consumer", r.consumer.ID) {
+	case isList && (!known || r.credential == nil || conf["always_use_authenticated_groups"] == true):
+		groups = given
+	case known && consumer == "":
+		r.g.logf("error", "[acl] failed to get from node cache: [off] invalid primary key: '{id=\"expected a valid UUID\"}'")
+		r.fail(500, "An unexpected error occurred")
+		return
+	case known:
+		name = "X-Consumer-Groups"
+		for _, e := range r.g.st().list("acls", "consumer", consumer) {
 			groups = append(groups, str(e["group"]))
 		}
 	case r.credential != nil:
-		// Kong's plugin looks for the consumer of the credential, which has come
-		// over the wire as an empty string.
-		r.fail(500, "An unexpected error occurred")
-		r.g.logf("error", "[acl] failed to get from node cache: invalid primary key")
+		r.denyJSON(403, "You cannot consume this service")
 		return
 	default:
 		r.denyJSON(401, "Unauthorized")
@@ -146,4 +160,104 @@ func requestTermination(r *request, conf map[string]any) {
 		return
 	}
 	r.denyJSON(num(conf["status_code"]), orElse(str(conf["message"]), reason(num(conf["status_code"]))))
+}
+
+// limiter counts requests by plugin, identifier and window.
+type limiter struct {
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+// windows of rate-limiting, shortest first; a count belongs to a window's beginning.
+var windows = []struct{ name, title, layout string }{
+	{"second", "Second", "2006-01-02T15:04:05"}, {"minute", "Minute", "2006-01-02T15:04"}, {"hour", "Hour", "2006-01-02T15"},
+	{"day", "Day", "2006-01-02"}, {"month", "Month", "2006-01"}, {"year", "Year", "2006"},
+}
+
+func rateLimiting(r *request, conf map[string]any) {
+	id := ""
+	consumer, credential := "", ""
+	if r.consumer != nil {
+		consumer = r.consumer.ID
+	}
+	if r.credential != nil {
+		credential = r.credential.ID
+	}
+	switch str(conf["limit_by"]) {
+	case "service":
+		id = str(r.service["id"])
+	case "consumer":
+		id = orElse(consumer, credential)
+	case "credential":
+		id = credential
+	case "header":
+		id = get(r.headers, str(conf["header_name"]))
+	case "path":
+		if r.normal == str(conf["path"]) {
+			id = r.normal
+		}
+	}
+	id = orElse(id, r.remoteAddr)
+	now := r.g.opts.Now().UTC()
+	l := &r.g.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	exceeded := false
+	var keys []string
+	least := -1
+	for _, w := range windows {
+		limit := num(conf[w.name])
+		if limit == 0 {
+			continue
+		}
+		key := strings.Join([]string{r.match.id, id, w.name, now.Format(w.layout)}, " ")
+		keys = append(keys, key)
+		left := limit - l.seen[key]
+		exceeded = exceeded || left <= 0
+		left = max(0, left-1)
+		if least < 0 || left < least {
+			least = left
+			r.respHdr = setHeader(r.respHdr, "RateLimit-Limit", strconv.Itoa(limit))
+			r.respHdr = setHeader(r.respHdr, "RateLimit-Remaining", strconv.Itoa(left))
+		}
+		r.respHdr = setHeader(r.respHdr, "X-RateLimit-Limit-"+w.title, strconv.Itoa(limit))
+		r.respHdr = setHeader(r.respHdr, "X-RateLimit-Remaining-"+w.title, strconv.Itoa(left))
+	}
+	if exceeded {
+		r.denyJSON(num(conf["error_code"]), str(conf["error_message"]))
+		return
+	}
+	if l.seen == nil {
+		l.seen = map[string]int{}
+	}
+	for _, k := range keys {
+		l.seen[k]++
+	}
+}
+
+// sharedTemplate is the one kind of template that the sandbox knows: an
+// element of a list in kong.ctx.shared.
+var sharedTemplate = regexp.MustCompile(`\$\(shared\.([a-z_]+)\[(\d+)\]\)`)
+
+// requestTransformer adds headers that the request lacks. A template that
+// indexes what is not there ends the request, as in Lua.
+func requestTransformer(r *request, conf map[string]any) {
+	add, _ := conf["add"].(map[string]any)
+	for _, line := range strs(add["headers"]) {
+		name, value, _ := strings.Cut(line, ":")
+		value = sharedTemplate.ReplaceAllStringFunc(value, func(s string) string {
+			m := sharedTemplate.FindStringSubmatch(s)
+			list, ok := r.ctx[m[1]].([]any)
+			if !ok {
+				r.fail(500, "An unexpected error occurred")
+			}
+			if n, err := strconv.Atoi(m[2]); err == nil && n >= 1 && n <= len(list) {
+				return fmt.Sprint(list[n-1])
+			}
+			return ""
+		})
+		if value != "" && !hasHeader(r.headers, name) {
+			r.headers = setHeader(r.headers, name, value)
+		}
+	}
 }

@@ -88,6 +88,7 @@ type Gateway struct {
 	pool                    *upstreamPool
 	grpc                    *http.Transport
 	h2                      *h2Server
+	limits                  limiter
 	trusted                 []netip.Prefix
 	tmpPrefix               bool
 	bodyFiles               atomic.Uint64

@@ -31,9 +31,33 @@ func nginxMethods() map[string]pdkMethod {
 		p + "req_start_time": func(r *request, _ []byte) ([]byte, error) {
 			return protocol.Number(float64(r.start.UnixMilli()) / 1000), nil
 		},
-		p + "set_ctx": func(r *request, args []byte) ([]byte, error) { return nil, setKV(r.nginxCtx, args) },
+		p + "set_ctx": setContext,
 		p + "get_ctx": func(r *request, args []byte) ([]byte, error) { return getKey(r.nginxCtx, args) },
 	}
+}
+
+// setContext sets a member of ngx.ctx, in which Kong itself keeps who the
+// caller is. false arrives as nil.
+func setContext(r *request, args []byte) ([]byte, error) {
+	if err := setKV(r.nginxCtx, args); err != nil {
+		return nil, err
+	}
+	name, _, err := protocol.DecodeKV(args)
+	if err != nil {
+		return nil, err
+	}
+	m, _ := r.nginxCtx[name].(map[string]any)
+	switch name {
+	case "authenticated_credential":
+		if r.credential = nil; m != nil {
+			r.credential = &protocol.Credential{ID: str(m["id"]), ConsumerID: str(m["consumer_id"])}
+		}
+	case "authenticated_consumer":
+		if r.consumer = nil; m != nil {
+			r.consumer = &protocol.Consumer{ID: str(m["id"]), Username: str(m["username"]), CustomID: str(m["custom_id"])}
+		}
+	}
+	return nil, nil
 }
 
 func tlsVersion(s *tls.ConnectionState) string {

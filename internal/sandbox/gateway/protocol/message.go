@@ -178,7 +178,12 @@ func decodeConsumer(b []byte) (*Consumer, error) {
 }
 
 // Credential is the message AuthenticatedCredential.
-type Credential struct{ ID, ConsumerID string }
+type Credential struct {
+	ID, ConsumerID string
+	// Decoded says that it came in a message, which makes an absent ConsumerID
+	// an empty text to Lua, not nil.
+	Decoded bool
+}
 
 // Encode encodes a credential; nil is the empty message.
 func (c *Credential) Encode() []byte {
@@ -196,7 +201,7 @@ func DecodeAuthenticate(b []byte) (consumer *Consumer, credential *Credential, e
 		case 1:
 			consumer, err = decodeConsumer(raw)
 		case 2:
-			credential = &Credential{}
+			credential = &Credential{Decoded: true}
 			err = Fields(raw, func(n protowire.Number, _ protowire.Type, _ uint64, raw []byte) error {
 				switch n {
 				case 1:
