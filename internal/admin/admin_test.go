@@ -1,10 +1,12 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -358,4 +360,22 @@ func FuzzOffset(f *testing.F) {
 			t.Errorf("%q became %q", text, id)
 		}
 	})
+}
+
+// The answer tells that a part fails, the log tells why: once, not at every probe.
+func TestHealthLogsItsFaultsOnce(t *testing.T) {
+	var log bytes.Buffer
+	var fault error
+	h := New(Options{
+		Health: func(context.Context) Health { return Health{Ready: true, Parts: map[string]error{"store": fault}} },
+		Log:    slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	for _, fault = range []error{nil, errors.New("the disk is full"), errors.New("the disk is full"), nil, nil} {
+		if w := do(h, "GET", "/openid-connect/health"); strings.Contains(w.Body.String(), "disk") {
+			t.Errorf("the answer shows the reason: %s", w.Body)
+		}
+	}
+	if n := strings.Count(log.String(), "the disk is full"); n != 1 || strings.Count(log.String(), "again") != 1 {
+		t.Errorf("said %d times:\n%s", n, log.String())
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -32,6 +33,9 @@ type Options struct {
 // Handler serves the endpoints. It authenticates nobody: see Protect.
 type Handler struct {
 	o Options
+
+	mu     sync.Mutex
+	faults map[string]string // why parts fail, as it was logged
 }
 
 // New returns the handler.
@@ -42,7 +46,7 @@ func New(o Options) *Handler {
 	if o.Health == nil {
 		o.Health = func(context.Context) Health { return Health{Ready: true} }
 	}
-	return &Handler{o}
+	return &Handler{o: o, faults: map[string]string{}}
 }
 
 // endpoint is one resource: what each method does.

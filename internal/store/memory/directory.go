@@ -38,6 +38,9 @@ type directory struct {
 	revoked *os.File
 	offset  int64 // how far the revocations were read
 	tailed  time.Time
+
+	unwritten []byte // lines of revocations that could not be written yet
+	torn      bool   // the file ends in the middle of a line
 }
 
 func openDirectory(path string, sealer *seal.Sealer, now func() time.Time) (*directory, error) {

@@ -392,3 +392,52 @@ func FuzzRevocation(f *testing.F) {
 		}
 	})
 }
+
+// A disk that is full for a while loses no revocation: what could not be
+// written is written later, and half a line spoils no other one.
+func TestRevocationsOutliveAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	c := newClock()
+	knows := func(key string) bool {
+		t.Helper()
+		ok, err := open(t, Options{Dir: dir, Now: c.Now}).Revoked(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	revoke := func(s *Store, key string) error {
+		return s.Revoke(t.Context(), key, c.Now(), c.Now().Add(time.Hour))
+	}
+	s := open(t, Options{Dir: dir, Now: c.Now})
+	good := s.dir.revoked
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	s.dir.revoked = full
+	var u *store.Unavailable
+	if err := revoke(s, "while it was full"); !errors.As(err, &u) {
+		t.Errorf("revoke: %v", err)
+	}
+	s.dir.revoked = good
+	c.Advance(lookEvery)
+	if ok, err := s.Revoked(t.Context(), "while it was full"); !ok || err != nil {
+		t.Errorf("this node does not honour it: %v", err)
+	}
+	if !knows("while it was full") {
+		t.Error("it was never written")
+	}
+	// A process that ran out of space in the middle of a line, and its successor.
+	if _, err := good.WriteString(`{"k":"half`); err != nil {
+		t.Fatal(err)
+	}
+	next := open(t, Options{Dir: dir, Now: c.Now})
+	if err := revoke(next, "after half a line"); err != nil {
+		t.Fatal(err)
+	}
+	if !knows("after half a line") {
+		t.Error("half a line swallowed the next one")
+	}
+}

@@ -92,10 +92,33 @@ func (d *directory) appendRevoked(line []byte) error {
 	if d.revoked == nil {
 		return os.ErrClosed
 	}
-	// One write of one line with O_APPEND: lines of two processes do not mix.
-	if _, err := d.revoked.Write(line); err != nil {
+	if len(d.unwritten)+len(line) > maxUnwritten {
+		return store.ErrFull
+	}
+	d.unwritten = append(d.unwritten, line...)
+	return d.writeRevoked()
+}
+
+// maxUnwritten bounds what waits for a disk that takes nothing, in bytes.
+const maxUnwritten = 4 << 20
+
+// writeRevoked appends the lines that wait. What fails goes on waiting: a line
+// that is there twice says the same.
+func (d *directory) writeRevoked() error {
+	lines := d.unwritten
+	if len(lines) == 0 {
+		return nil
+	}
+	if d.torn {
+		lines = append([]byte{'\n'}, lines...)
+	}
+	// One write of whole lines with O_APPEND: lines of two processes do not mix.
+	n, err := d.revoked.Write(lines)
+	if err != nil {
+		d.torn = d.torn || n > 0
 		return err
 	}
+	d.unwritten, d.torn = nil, false
 	return d.revoked.Sync()
 }
 
@@ -127,6 +150,7 @@ func (d *directory) readRevoked(l *revoked.List, first bool) error {
 		if d.revoked == nil {
 			return nil // closed: the process is on its way out
 		}
+		_ = d.writeRevoked() // its caller was told that it failed at first
 		if fi, err := d.revoked.Stat(); err != nil || fi.Size() == d.offset {
 			return err
 		}
@@ -135,6 +159,7 @@ func (d *directory) readRevoked(l *revoked.List, first bool) error {
 	for {
 		line, err := r.ReadBytes('\n')
 		if err == io.EOF {
+			d.torn = d.torn || first && len(line) > 0
 			return nil // the rest of a line that is being written comes next time
 		}
 		if err != nil {

@@ -95,7 +95,7 @@ func (l *Lookups) get(ctx context.Context, what, path string, v any) error {
 		return fail(errors.New("the request cannot be made"))
 	}
 	req.Header.Set("Accept", "application/json")
-	if l.header != "" {
+	if l.header != "" && l.token.Reveal() != "" {
 		req.Header.Set(l.header, l.token.Reveal())
 	}
 	resp, err := l.client.Do(req)
