@@ -118,6 +118,26 @@ func TestDeletedObjectsAreNotWrittenLater(t *testing.T) {
 	}
 }
 
+// A row that was read before a deletion and arrives after it changes nothing:
+// its secret would sign sessions still.
+func TestDeletedObjectsDoNotComeBack(t *testing.T) {
+	s := pgtest.Need(t, server)
+	st := openStore(t, s.Kong(s.Database(t)), Options{})
+	ready(t, st)
+	before, err := st.SessionSecret(t.Context(), issuer, issuer.Issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := st.mirror.object(issuer)
+	if err := st.DeleteObject(t.Context(), late.d.ID); err != nil {
+		t.Fatal(err)
+	}
+	st.took(late)
+	if after, err := st.SessionSecret(t.Context(), issuer, issuer.Issuer); err != nil || after.Equal(before) {
+		t.Errorf("the secret outlived its object: %v", err)
+	}
+}
+
 func TestSealingAnewIsTriedAgain(t *testing.T) {
 	s := pgtest.Need(t, server)
 	st := openStore(t, s.Kong(s.Database(t)), Options{})

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"kong-openid-connect/internal/store"
 )
@@ -23,12 +24,18 @@ type mirror struct {
 	mu     sync.RWMutex
 	byID   map[string]*entry
 	byKey  map[store.Key]*entry
+	gone   map[string]time.Time // ids that were dropped, and when
+	now    func() time.Time
 	keys   []store.OwnKey
 	broken error // why an own key cannot be opened
 }
 
-func (m *mirror) init() {
-	m.byID, m.byKey = map[string]*entry{}, map[store.Key]*entry{}
+// goneFor is how long a dropped id is refused: longer than a row that was read
+// before the deletion can be on its way here. Ids are never given twice.
+const goneFor = time.Minute
+
+func (m *mirror) init(now func() time.Time) {
+	m.byID, m.byKey, m.gone, m.now = map[string]*entry{}, map[store.Key]*entry{}, map[string]time.Time{}, now
 }
 
 func (m *mirror) object(k store.Key) *entry {
@@ -47,11 +54,14 @@ func (m *mirror) ids() map[string]int64 {
 	return all
 }
 
-// put takes an entry over, unless a later version is known. It reports whether
+// put takes an entry over, unless a later version is known or it is gone. It reports whether
 // something changed; replaced is a former object of the same key.
 func (m *mirror) put(e *entry) (changed, replaced bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, gone := m.gone[e.d.ID]; gone {
+		return false, false
+	}
 	if old := m.byID[e.d.ID]; old != nil && old.version >= e.version {
 		return false, false
 	}
@@ -70,6 +80,13 @@ func (m *mirror) put(e *entry) (changed, replaced bool) {
 func (m *mirror) drop(id string) (store.Key, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := m.now()
+	for old, at := range m.gone {
+		if now.Sub(at) > goneFor {
+			delete(m.gone, old)
+		}
+	}
+	m.gone[id] = now
 	e := m.byID[id]
 	if e == nil {
 		return store.Key{}, false

@@ -90,7 +90,7 @@ func Open(db *pgdb.DB, o Options) *Store {
 		syncing: make(chan struct{}, 1), opened: make(chan struct{}), wake: make(chan struct{}, 1),
 		revoked: revoked.NewList(o.Now, 0),
 	}
-	s.mirror.init()
+	s.mirror.init(o.Now)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.closed.Go(func() { s.run(ctx) })
