@@ -77,8 +77,12 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 	}
 	digest := identityDigest(c)
 	if p.Methods.Has(rp.MethodSession) {
-		if p.Sessions, err = newSessions(c, env, digest); err != nil {
+		s, err := newSessions(c, env, digest)
+		if err != nil {
 			return nil, err
+		}
+		if p.Sessions = s; env.Observer != nil {
+			p.Sessions = observedSessions{s, env.Observer}
 		}
 	}
 	if p.Methods.Has(rp.MethodAuthorizationCode) {

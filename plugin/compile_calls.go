@@ -39,6 +39,25 @@ func NewCaches(now func() time.Time) *Caches {
 	return &Caches{cache.New[*rp.TokenResponse](o), cache.New[*introspected](o), cache.New[*rp.UserInfo](o), cache.New[*collected](o)}
 }
 
+// Count is what a cache has found and kept.
+type Count struct {
+	Name         string
+	Hits, Misses uint64
+	Entries      int
+}
+
+// Counts returns what each cache has found and keeps.
+func (c *Caches) Counts() []Count {
+	count := func(name string, of interface {
+		Counts() (hits, misses uint64)
+		Len() int
+	}) Count {
+		h, m := of.Counts()
+		return Count{name, h, m, of.Len()}
+	}
+	return []Count{count("tokens", c.Tokens), count("introspection", c.Introspection), count("userinfo", c.UserInfo), count("claims", c.Claims)}
+}
+
 // introspected is an introspection answer, active or not.
 type introspected struct {
 	answer rp.Introspection

@@ -89,10 +89,11 @@ func cookieOf(name, path, domain string, site SameSite, httpOnly bool, secure *b
 
 // sessions adapts package session to the core.
 type sessions struct {
-	manager keyed[session.Manager]
-	binds   rp.Needs
-	names   []string
-	locks   store.Locks // nil: this process is alone
+	manager  keyed[session.Manager]
+	binds    rp.Needs
+	names    []string
+	locks    store.Locks // nil: this process is alone
+	observer Observer    // nil: nobody counts
 }
 
 func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error) {
@@ -121,7 +122,7 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 		Revocations:        where.revocations,
 		Now:                env.Now,
 	}
-	s := &sessions{names: []string{c.SessionCookieName}, locks: where.locks}
+	s := &sessions{names: []string{c.SessionCookieName}, locks: where.locks, observer: env.Observer}
 	if c.SessionRemember {
 		s.names = append(s.names, c.SessionRememberCookieName)
 	}
@@ -173,11 +174,14 @@ func (s *sessions) Open(ctx context.Context, b rp.Browser) (*rp.Session, error) 
 		return nil, err
 	}
 	in := input(b)
-	opened, _, err := m.Open(ctx, in)
+	opened, why, err := m.Open(ctx, in)
 	if err != nil {
 		return nil, sessionError(err)
 	}
 	if opened == nil {
+		if s.observer != nil && why != session.NoCookie {
+			s.observer.SessionRefused(why.String())
+		}
 		return nil, nil
 	}
 	t, err := unpack(opened.Data)

@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -45,6 +44,8 @@ type Environment struct {
 	MaxHeaderLine int                 // bytes that one request header line may have; 0 for Kong's default
 	Now           func() time.Time
 	Log           *slog.Logger
+	Observer      Observer     // is told what happens; nil for nobody
+	Audit         *slog.Logger // takes the record of logins, logouts, refreshes and refusals; nil for none
 }
 
 // Plugin makes instances. Equal configurations share one compiled policy, its
@@ -79,7 +80,8 @@ func (p *Plugin) Start(ctx context.Context, config []byte) server.Instance {
 	p.started.Add(1)
 	cfg, decoded, err := Read(config)
 	i := &instance{
-		id: decoded.Meta.PluginID, volatile: len(decoded.References) > 0, ws: decoded.Meta.WorkspaceID,
+		id: decoded.Meta.PluginID, route: decoded.Meta.RouteID, service: decoded.Meta.ServiceID,
+		volatile: len(decoded.References) > 0, ws: decoded.Meta.WorkspaceID, audit: p.env.Audit, observer: p.env.Observer,
 		log: p.env.Log.With("plugin_id", decoded.Meta.PluginID, "route_id", decoded.Meta.RouteID, "service_id", decoded.Meta.ServiceID),
 	}
 	if err != nil {
@@ -138,9 +140,13 @@ func (p *Plugin) compile(cfg *Config) *compiled {
 // instance is one configuration of one worker of Kong.
 type instance struct {
 	id       string
+	route    string
+	service  string
 	volatile bool
 	ws       string // workspace
 	log      *slog.Logger
+	audit    *slog.Logger
+	observer Observer
 	compiled *compiled
 }
 
@@ -161,36 +167,24 @@ func (i *instance) Needs() rp.Needs {
 	if i.compiled.policy == nil {
 		return 0
 	}
+	if i.audit != nil {
+		return i.compiled.policy.Needs() | rp.NeedClient
+	}
 	return i.compiled.policy.Needs()
 }
 
 // Access implements server.Instance.
 func (i *instance) Access(ctx context.Context, r *rp.Request) *rp.Decision {
+	began := time.Now()
+	var d *rp.Decision
 	if i.compiled.policy == nil {
-		d := rp.Unusable(r, i.compiled.err)
-		i.logDenial(ctx, d)
-		return d
+		d = rp.Unusable(r, i.compiled.err)
+	} else {
+		r.Workspace = i.ws
+		d = i.compiled.policy.Decide(traced(ctx, r), r)
 	}
-	r.Workspace = i.ws
-	d := i.compiled.policy.Decide(ctx, r)
-	if d.Err != nil {
-		i.logDenial(ctx, d)
-	}
+	i.observe(ctx, r, d, time.Since(began))
 	return d
-}
-
-// logDenial writes one line for a request that was denied.
-func (i *instance) logDenial(ctx context.Context, d *rp.Decision) {
-	status := 0
-	if d.Respond != nil {
-		status = d.Respond.Status
-	}
-	level := slog.LevelInfo
-	var e *rp.Error
-	if !errors.As(d.Err, &e) || e.Kind == rp.Unexpected || e.Kind == rp.Unavailable {
-		level = slog.LevelError
-	}
-	i.log.Log(ctx, level, "openid-connect: request denied", "status", status, "reason", string(d.Reason), "error", d.Err)
 }
 
 // Close implements server.Instance.

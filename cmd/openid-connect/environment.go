@@ -18,6 +18,7 @@ import (
 	"kong-openid-connect/internal/kong/entities"
 	"kong-openid-connect/internal/kong/entities/adminapi"
 	"kong-openid-connect/internal/kong/env"
+	"kong-openid-connect/internal/metrics"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/token"
@@ -36,6 +37,7 @@ const (
 type process struct {
 	env     *plugin.Environment
 	backing *backing.Backing
+	metrics *metrics.Metrics
 	admin   net.Listener // nil: switched off
 	handler *admin.Handler
 	guard   admin.Guard
@@ -45,7 +47,7 @@ type process struct {
 
 // newProcess builds what all instances share, and what serves the companion
 // admin endpoints.
-func newProcess(o *options, log *slog.Logger) (_ *process, err error) {
+func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 	kong := kongSettings(o, log)
 	files, err := trusted(o, kong)
 	if err != nil {
@@ -68,13 +70,13 @@ func newProcess(o *options, log *slog.Logger) (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{backing: b}
+	p := &process{backing: b, metrics: metrics.New(version)}
 	defer func() {
 		if err != nil {
 			p.Close()
 		}
 	}()
-	providers := op.NewRegistry(op.Environment{Roots: roots, Store: backing.Objects{Store: b.Store}, Now: now, Log: log})
+	providers := op.NewRegistry(op.Environment{Roots: roots, Store: backing.Objects{Store: b.Store}, Now: now, Log: log, Observe: p.metrics.ProviderCall, Discovered: p.metrics.Discovered})
 	b.Connect(providers)
 	p.env = &plugin.Environment{
 		Providers:     providers,
@@ -92,9 +94,13 @@ func newProcess(o *options, log *slog.Logger) (_ *process, err error) {
 		MaxHeaderLine: o.maxHeader,
 		Now:           now,
 		Log:           log,
+		Observer:      p.metrics,
+		Audit:         audit,
 	}
+	publish(p.metrics, p.env.Tokens, p.env.Caches)
 	p.handler = admin.New(admin.Options{
-		Discovery: backing.Discovery{Store: b.Store, Registry: providers}, Keys: backing.Keys{Set: b.Keys}, Health: b.Health, Log: log,
+		Discovery: backing.Discovery{Store: b.Store, Registry: providers}, Keys: backing.Keys{Set: b.Keys, Rotated: p.metrics.Rotated}, Health: b.Health, Log: log,
+		Metrics: p.metrics.Handler(),
 	})
 	return p, p.listen(o, log)
 }

@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -36,6 +35,9 @@ type options struct {
 	socket    string
 	mode      string
 	logLevel  string
+	logFile   string
+	logFormat string
+	auditLog  string
 	trustedCA string
 	maxHeader int
 	timeout   time.Duration
@@ -76,6 +78,9 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f.StringVar(&o.socket, "socket", "", "Unix socket `path` to serve on (default <kong-prefix>/openid-connect.socket)")
 	f.StringVar(&o.mode, "socket-mode", "0600", "`mode` of the socket; 0660 where Kong runs as another user of a shared group")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn, error")
+	f.StringVar(&o.logFile, "log-file", "", "`file` that log lines are appended to (default standard error, which Kong logs at level info)")
+	f.StringVar(&o.logFormat, "log-format", "text", "`format` of log lines: text or json")
+	f.StringVar(&o.auditLog, "audit-log", "off", "`file` that a record of logins, logouts, refreshes and refusals is appended to as JSON lines; \"stderr\" or \"off\"")
 	f.StringVar(&o.trustedCA, "trusted-ca", "", "comma-separated PEM `files` of authorities that sign providers' certificates; \"system\" for the system's (default: Kong's lua_ssl_trusted_certificate, else the system's)")
 	f.IntVar(&o.maxHeader, "max-header-line", 0, "`bytes` that one request header line may have, where large_client_header_buffers was raised (default 8192)")
 	f.DurationVar(&o.timeout, "event-timeout", 0, "`time` that one request may take in the plugin (default 30s, at most 55s)")
@@ -175,7 +180,11 @@ const storeWait = 3 * time.Second
 
 // serve runs the plugin server until SIGTERM or SIGINT.
 func serve(ctx context.Context, o *options, info server.Info, errs io.Writer) error {
-	log, err := logger(o.logLevel, errs)
+	log, err := logger(o, errs)
+	if err != nil {
+		return err
+	}
+	audit, err := auditLog(o, errs)
 	if err != nil {
 		return err
 	}
@@ -188,14 +197,15 @@ func serve(ctx context.Context, o *options, info server.Info, errs io.Writer) er
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	proc, err := newProcess(o, log)
+	proc, err := newProcess(o, log, audit)
 	if err != nil {
 		return err
 	}
 	defer proc.Close()
-	proc.Start(log)
 	p := plugin.New(proc.env)
 	s := server.New(server.Options{Info: info, Plugin: p, Logger: log, EventTimeout: o.timeout})
+	publishServer(proc.metrics, s, p)
+	proc.Start(log)
 	// At a reload the predecessor serves until this process takes the socket:
 	// taken before the store was read, sessions would be answered 503.
 	first, cancelFirst := context.WithTimeout(ctx, storeWait)
@@ -223,12 +233,4 @@ func serve(ctx context.Context, o *options, info server.Info, errs io.Writer) er
 		log.Warn("openid-connect: the socket could not be removed", "error", rerr)
 	}
 	return err
-}
-
-func logger(level string, w io.Writer) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(strings.ToUpper(level))); err != nil {
-		return nil, fmt.Errorf("-log-level %q: write debug, info, warn or error", level)
-	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), nil
 }

@@ -112,7 +112,12 @@ func (f *fake) DeleteKey(ctx context.Context, kid string) error {
 	return err
 }
 
-func (f *fake) handler() *Handler { return New(Options{Discovery: f, Keys: f}) }
+func (f *fake) handler() *Handler {
+	return New(Options{Discovery: f, Keys: f, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = w.Write([]byte("openid_connect_build_info 1\n"))
+	})})
+}
 
 func do(h http.Handler, method, target string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()

@@ -23,8 +23,9 @@ type Options struct {
 	Keys      Keys
 	// Health tells the state; nil for a process that is ready as long as it answers.
 	Health func(context.Context) Health
-	// Extra are further endpoints by their first path element, such as
-	// "metrics". They see the path as it came.
+	// Metrics answers GET of the metrics; nil where there are none.
+	Metrics http.Handler
+	// Extra are further endpoints by their first path element. They see the path as it came.
 	Extra map[string]http.Handler
 	// Log takes what went wrong; nil for nowhere.
 	Log *slog.Logger
@@ -109,6 +110,8 @@ func (h *Handler) endpoint(name string, t target) endpoint {
 		return endpoint{http.MethodGet: h.getKey, http.MethodDelete: h.deleteKey}
 	case name == "health" && t.ref == "":
 		return endpoint{http.MethodGet: h.health}
+	case name == "metrics" && t.ref == "" && h.o.Metrics != nil:
+		return endpoint{http.MethodGet: func(w http.ResponseWriter, r *http.Request, _ target) { h.o.Metrics.ServeHTTP(w, r) }}
 	}
 	return nil
 }

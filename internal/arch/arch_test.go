@@ -35,6 +35,7 @@ var layers = map[string][]string{
 	"internal/claims":      {},
 	"internal/token":       {"internal/claims"},
 	"internal/fault":       {},
+	"internal/metrics":     {},
 	"internal/jwks":        {"internal/token", "internal/claims", "internal/fault"},
 	"internal/param":       {},
 	"internal/session":     {},

@@ -160,7 +160,10 @@ func (o OwnKeys) DeleteOwnKey(ctx context.Context, kid string) error {
 }
 
 // Keys is admin.Keys on a set.
-type Keys struct{ *own.Set }
+type Keys struct {
+	*own.Set
+	Rotated func() // is told of every rotation; nil for nobody
+}
 
 var _ admin.Keys = Keys{}
 
@@ -177,7 +180,13 @@ func (k Keys) PublicKey(ctx context.Context, kid string) ([]byte, error) {
 }
 
 // Rotate implements admin.Keys.
-func (k Keys) Rotate(ctx context.Context) error { return adminError(k.Set.Rotate(ctx)) }
+func (k Keys) Rotate(ctx context.Context) error {
+	err := k.Set.Rotate(ctx)
+	if err == nil && k.Rotated != nil {
+		k.Rotated()
+	}
+	return adminError(err)
+}
 
 // DeleteKey implements admin.Keys.
 func (k Keys) DeleteKey(ctx context.Context, kid string) error {

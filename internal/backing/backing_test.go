@@ -79,7 +79,7 @@ func newNode(t *testing.T, s store.Store) *node {
 	n.registry = op.NewRegistry(op.Environment{Store: Objects{s}})
 	n.keys = own.New(own.Options{Store: OwnKeys{s}, Algorithms: []string{"ES256", "EdDSA"}})
 	t.Cleanup(Connect(s, n.registry, n.keys))
-	n.admin = admin.New(admin.Options{Discovery: Discovery{s, n.registry}, Keys: Keys{n.keys}})
+	n.admin = admin.New(admin.Options{Discovery: Discovery{s, n.registry}, Keys: Keys{Set: n.keys}})
 	return n
 }
 
@@ -294,7 +294,7 @@ func TestNothingPrivateIsShown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, open(t))
 			n.keys = own.New(own.Options{Store: OwnKeys{n.store}}) // all algorithms
-			n.admin = admin.New(admin.Options{Discovery: Discovery{n.store, n.registry}, Keys: Keys{n.keys}})
+			n.admin = admin.New(admin.Options{Discovery: Discovery{n.store, n.registry}, Keys: Keys{Set: n.keys}})
 			p := newIDP(t)
 			n.use(t, p.URL)
 			pr := n.provider(t, p.URL)

@@ -118,7 +118,7 @@ func TestNothingIsMadeUp(t *testing.T) {
 			if _, err := b.Keys.Signer(t.Context(), "ES256"); !errors.As(err, &u) {
 				t.Errorf("signer: %v", err)
 			}
-			if _, err := (Keys{b.Keys}).Public(t.Context()); !errors.Is(err, admin.ErrUnavailable) {
+			if _, err := (Keys{Set: b.Keys}).Public(t.Context()); !errors.Is(err, admin.ErrUnavailable) {
 				t.Errorf("public: %v", err)
 			}
 			if !strings.Contains(log.String(), "503") {
@@ -173,7 +173,7 @@ func TestKeysFile(t *testing.T) {
 	if err != nil || s.KeyID() != k.KID {
 		t.Errorf("%v, %v", s, err)
 	}
-	if err := (Keys{b.Keys}).Rotate(t.Context()); !errors.Is(err, admin.ErrReadOnly) {
+	if err := (Keys{Set: b.Keys}).Rotate(t.Context()); !errors.Is(err, admin.ErrReadOnly) {
 		t.Errorf("rotate: %v", err)
 	}
 	if _, err := Open(Options{Prefix: t.TempDir(), Kong: env.Settings{"database": "off"}, KeysFile: file + ".none"}); err == nil {

@@ -17,6 +17,7 @@ import (
 
 	"kong-openid-connect/internal/bench/fromkong"
 	"kong-openid-connect/internal/kong/server"
+	"kong-openid-connect/internal/metrics"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/sandbox/provider"
@@ -59,7 +60,7 @@ func NewBed() (*Bed, error) {
 	b := &Bed{Provider: p, Tokens: token.NewCache(token.CacheOptions{Bytes: 64 << 20, MaxAge: time.Hour, Now: time.Now})}
 	b.env = plugin.Environment{
 		Providers: op.NewRegistry(op.Environment{Now: time.Now, Log: log}), Tokens: b.Tokens, Caches: plugin.NewCaches(time.Now), Secrets: noSecrets{},
-		UsedLogins: session.NewUsed(time.Now), Revocations: memory.New(1000, time.Now), Now: time.Now, Log: log,
+		UsedLogins: session.NewUsed(time.Now), Revocations: memory.New(1000, time.Now), Now: time.Now, Log: log, Observer: metrics.New("bench"),
 	}
 	return b, nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -38,6 +39,8 @@ type Cache[V any] struct {
 	flight  singleflight.Group
 	budget  time.Duration
 	now     func() time.Time
+	hits    atomic.Uint64
+	misses  atomic.Uint64
 }
 
 type entry[V any] struct {
@@ -72,8 +75,10 @@ func New[V any](o Options) *Cache[V] {
 // that value stands in. hit tells a kept value from a loaded one.
 func (c *Cache[V]) Load(ctx context.Context, key Key, resurrect time.Duration, stale func(error) bool, load func(context.Context) (Loaded[V], error)) (v V, hit bool, err error) {
 	if e, ok := c.entries.GetIfPresent(key); ok && c.now().Before(e.until) {
+		c.hits.Add(1)
 		return e.value, true, nil
 	}
+	c.misses.Add(1)
 	done := c.flight.DoChan(string(key[:]), func() (v any, err error) {
 		defer fault.Recover(&err)
 		if e, ok := c.entries.GetIfPresent(key); ok && c.now().Before(e.until) {
@@ -111,11 +116,15 @@ func (c *Cache[V]) Load(ctx context.Context, key Key, resurrect time.Duration, s
 // Fresh returns a kept value that has not expired.
 func (c *Cache[V]) Fresh(key Key) (V, bool) {
 	if e, ok := c.entries.GetIfPresent(key); ok && c.now().Before(e.until) {
+		c.hits.Add(1)
 		return e.value, true
 	}
 	var zero V
 	return zero, false
 }
+
+// Counts returns how often a fresh value was found, and how often one had to be loaded.
+func (c *Cache[V]) Counts() (hits, misses uint64) { return c.hits.Load(), c.misses.Load() }
 
 // Peek returns what is kept, fresh or not.
 func (c *Cache[V]) Peek(key Key) (V, bool) {

@@ -25,6 +25,7 @@ type target struct {
 	late     string           // address of one that is down at first
 	writable bool             // the Admin API takes changes of single entities
 	log      func() string    // the gateway's error log
+	audit    string           // path of the plugin server's record of logins
 	binary   string           // the plugin server's
 	config   string           // path of the declarative file that it started with
 	reload   func() error
@@ -126,7 +127,7 @@ func startTarget(dir, config, await string, workers int) (*target, error) {
 		t.stop()
 		return nil, err
 	}
-	t.Proxy, t.Admin, t.log, t.writable, t.binary, t.config, t.reload = g.Proxy, g.Admin, g.Log, g.Writable, plugin, path, g.Reload
+	t.Proxy, t.Admin, t.log, t.audit, t.writable, t.binary, t.config, t.reload = g.Proxy, g.Admin, g.Log, g.Audit, g.Writable, plugin, path, g.Reload
 	stops = append(stops, g.Stop)
 	return t, nil
 }

@@ -31,6 +31,7 @@ type client struct {
 	http    *http.Client
 	proxies *proxies
 	total   time.Duration
+	observe func(call string, status int, took time.Duration) // nil: nobody counts
 }
 
 // newClient returns connections of their own, with a client certificate if one
@@ -120,13 +121,22 @@ func (c *client) do(ctx context.Context, k call) (*answer, error) {
 	for name, values := range k.header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
 	}
+	traceOf(ctx).set(req.Header)
 	c.proxies.authorize(req)
+	status := 0
+	if c.observe != nil {
+		began := time.Now()
+		defer func() { c.observe(k.name, status, time.Since(began)) }()
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, fail(cause(err))
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	if err == nil && len(b) <= maxBody {
+		status = res.StatusCode
+	}
 	if err != nil {
 		return nil, fail(fmt.Errorf("its answer broke off: %w", cause(err)))
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 )
 
 // ClientCertificate is what the client proves itself with in tls_client_auth
@@ -28,8 +29,9 @@ type ClientCertificate struct {
 // mtls keeps the connections that carry the client's certificate, apart from
 // all others. A certificate that was replaced gets connections of its own.
 type mtls struct {
-	config HTTP
-	roots  *x509.CertPool
+	config  HTTP
+	roots   *x509.CertPool
+	observe func(call string, status int, took time.Duration)
 
 	mu   sync.Mutex
 	of   [sha256.Size]byte // the certificate of held
@@ -64,6 +66,7 @@ func (m *mtls) client(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	next.observe = m.observe
 	if m.held != nil {
 		m.held.close()
 	}

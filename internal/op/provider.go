@@ -48,12 +48,13 @@ func newProvider(c Config, env Environment) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	cl.observe = env.Observe
 	if !c.PseudoIssuer {
 		if _, err := parseEndpoint(c.Issuer); err != nil {
 			return nil, errors.New("issuer is not an absolute http or https URL: set it to the provider's issuer, or set using_pseudo_issuer")
 		}
 	}
-	p := &Provider{config: c, env: env, issuer: NormaliseIssuer(c.Issuer), scope: c.Scope(), client: cl, mtls: &mtls{config: c.HTTP, roots: env.Roots}}
+	p := &Provider{config: c, env: env, issuer: NormaliseIssuer(c.Issuer), scope: c.Scope(), client: cl, mtls: &mtls{config: c.HTTP, roots: env.Roots, observe: env.Observe}}
 	p.state = jwks.NewKept(jwks.Pace{
 		Floor:  c.RediscoveryLifetime,
 		Pause:  jwks.FailurePause,
@@ -192,6 +193,9 @@ func (p *Provider) load(ctx context.Context, prev *state) (*state, error) {
 		next.created = p.env.Now()
 	}
 	err := errors.Join(metadataErr, failures(ring))
+	if p.env.Discovered != nil {
+		p.env.Discovered(err)
+	}
 	if err != nil {
 		p.env.Log.WarnContext(ctx, "provider could not be asked for everything", "issuer", p.issuer, "error", err)
 		if next.metadata == nil && !readAny(ring) {

@@ -22,6 +22,11 @@ type Environment struct {
 	Now func() time.Time
 	// Log takes warnings about providers.
 	Log *slog.Logger
+	// Observe is told of every call to a provider: which endpoint, the status of
+	// the answer, 0 where none came whole, and the time it took; nil for nobody.
+	Observe func(call string, status int, took time.Duration)
+	// Discovered is told of every attempt to learn metadata and keys; nil for nobody.
+	Discovered func(error)
 }
 
 // maxProviders bounds how many configurations a registry shares. One that was

@@ -11,6 +11,12 @@ import (
 // a Decision that denies, in deny.
 func (p *Policy) Decide(ctx context.Context, r *Request) *Decision {
 	x := &Exchange{Policy: p, Request: r}
+	d := x.conclude(ctx)
+	d.Method, d.Events = x.method, x.events
+	return d
+}
+
+func (x *Exchange) conclude(ctx context.Context) *Decision {
 	d, err := x.decide(ctx)
 	if err != nil {
 		instead, ferr := x.fallBack(ctx, err)
@@ -67,11 +73,13 @@ func (x *Exchange) identify(ctx context.Context) (*Identity, *Decision, error) {
 		}
 		c, err := m.find(ctx, x)
 		if err != nil {
+			x.method = m.name()
 			return nil, nil, asError(err)
 		}
 		if c == nil {
 			continue
 		}
+		x.method = m.name()
 		id, err := m.authenticate(ctx, x, c)
 		var a *answer
 		if errors.As(err, &a) {
@@ -81,6 +89,7 @@ func (x *Exchange) identify(ctx context.Context) (*Identity, *Decision, error) {
 			return nil, nil, asError(err)
 		}
 		if id == nil {
+			x.method = ""
 			continue
 		}
 		if id.Method == "" {
@@ -126,6 +135,9 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	}
 	if err := x.keepSession(ctx, id); err != nil {
 		return nil, err
+	}
+	if id.Method == MethodAuthorizationCode || id.Session != nil && id.Method != MethodSession {
+		x.record(EventLogin, id.Method, id.Subject(), id.Session)
 	}
 	d := &Decision{Reason: allowed(id.Method)}
 	if err := x.headers(ctx, d, id); err != nil {

@@ -13,7 +13,10 @@ type Decision struct {
 	Downstream   HeaderEdits  // toward the client; cookies live here
 	Authenticate *Principal   // consumer, credential, groups
 	Reason       Reason       // for logs and metrics, never for control flow
+	Method       Method       // whose credential was judged; "" for none. For logs and metrics
+	Events       []Event      // for records of who logged in and out
 	Err          error        // why the request was denied; for logs. nil where it was not
+	Notice       string       // a line for the gateway's own error log; "" for none
 }
 
 // Response is an answer of the gateway's own.

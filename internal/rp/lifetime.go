@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -93,9 +94,16 @@ func (x *Exchange) refresh(ctx context.Context, b Browser, s *Session) (*refresh
 		ctx := context.WithoutCancel(ctx)
 		ctx, cancel := context.WithTimeout(ctx, refreshBudget)
 		defer cancel()
-		ns, cookies, err := p.Sessions.Refresh(ctx, b, s, func(ctx context.Context) (StoredTokens, error) { return x.refreshNow(ctx, s) })
+		var asked atomic.Bool // another node may have refreshed
+		ns, cookies, err := p.Sessions.Refresh(ctx, b, s, func(ctx context.Context) (StoredTokens, error) {
+			asked.Store(true)
+			return x.refreshNow(ctx, s)
+		})
 		if err != nil {
 			return nil, err
+		}
+		if asked.Load() {
+			x.record(EventRefresh, ns.Tokens.Method, ns.Subject, ns)
 		}
 		r := &refreshed{ns, cookies}
 		p.Flight.keep(s.ID, r, p.Now())

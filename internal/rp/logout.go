@@ -48,6 +48,7 @@ func (x *Exchange) logout(ctx context.Context) (*Decision, error) {
 	}
 	idToken := token.Opaque("")
 	if s != nil {
+		x.record(EventLogout, s.Tokens.Method, s.Subject, s)
 		x.Client, idToken = s.Tokens.Client, s.Tokens.IDToken
 		x.revoke(ctx, s)
 	}

@@ -55,6 +55,7 @@ func (x *Exchange) loginUnderWay(ctx context.Context) (*Identity, *Decision, err
 			return nil, x.leadBack(ctx, cb), nil
 		}
 	}
+	x.method = MethodAuthorizationCode
 	id, err := x.finishLogin(ctx, cb)
 	if a, ok := err.(*answer); ok {
 		return nil, a.decision, nil

@@ -232,6 +232,8 @@ type Exchange struct {
 	exchanged bool        // another token stands in for the bearer's
 	used      *Credential // the credential that authenticated
 	login     *Login      // the login that this callback finished
+	method    Method      // whose credential is being judged
+	events    []Event
 }
 
 func (p *Policy) warn(ctx context.Context, msg string, args ...any) {

@@ -2,6 +2,7 @@ package token
 
 import (
 	"crypto/sha256"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -14,6 +15,8 @@ type Cache struct {
 	entries *otter.Cache[CacheKey, entry]
 	now     func() time.Time
 	maxAge  time.Duration
+	hits    atomic.Uint64
+	misses  atomic.Uint64
 }
 
 // CacheKey names a verification: the token, the policy that made it and the
@@ -76,10 +79,15 @@ func NewCacheKey(raw string, scope [sha256.Size]byte, generation uint64) CacheKe
 func (c *Cache) Get(key CacheKey) (*Token, bool) {
 	e, ok := c.entries.GetIfPresent(key)
 	if !ok || !c.now().Before(e.until) {
+		c.misses.Add(1)
 		return nil, false
 	}
+	c.hits.Add(1)
 	return e.token, true
 }
+
+// Counts returns how often Get found a token, and how often not.
+func (c *Cache) Counts() (hits, misses uint64) { return c.hits.Load(), c.misses.Load() }
 
 // Put keeps t until it expires, but no longer than the cache's MaxAge. A token
 // that has expired is not kept.

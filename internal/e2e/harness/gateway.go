@@ -33,11 +33,14 @@ type Options struct {
 	Database *Database
 }
 
+func (o *Options) audit() string { return filepath.Join(o.Dir, "audit.log") }
+
 // Gateway is a running gateway with the plugin.
 type Gateway struct {
 	Proxy, Admin string        // http://host:port
 	Writable     bool          // the Admin API takes changes of single entities
 	Log          func() string // the gateway's error log
+	Audit        string        // path of the plugin server's record of logins
 	Reload       func() error
 	Stop         func()
 }
@@ -91,7 +94,7 @@ func sandbox(o Options) (*Gateway, error) {
 	}
 	admin := "127.0.0.1:" + strconv.Itoa(ports[0])
 	g, err := gateway.Start(gateway.Options{
-		KongEnv: kong, AdminAddr: admin, PluginArgs: []string{"-admin-api", "http://" + admin},
+		KongEnv: kong, AdminAddr: admin, PluginArgs: []string{"-admin-api", "http://" + admin, "-audit-log", o.audit()},
 		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log, HTTP2: true,
 	})
 	if err != nil {
@@ -99,8 +102,8 @@ func sandbox(o Options) (*Gateway, error) {
 	}
 	return &Gateway{
 		Proxy: "http://" + g.ProxyAddr(), Admin: "http://" + g.AdminAddr(), Log: log.String, Reload: g.Reload,
-		Writable: true,
-		Stop:     func() { g.Close() },
+		Writable: true, Audit: o.audit(),
+		Stop: func() { g.Close() },
 	}, nil
 }
 
@@ -126,7 +129,7 @@ func kong(o Options) (*Gateway, error) {
 		"anonymous_reports": "off", "nginx_worker_processes": strconv.Itoa(o.Workers), "plugins": "bundled,openid-connect", "log_level": "info",
 		"pluginserver_names":                    "openid-connect",
 		"pluginserver_openid_connect_socket":    prefix + "/openid-connect.socket",
-		"pluginserver_openid_connect_start_cmd": o.Plugin + " -kong-prefix " + prefix + " -log-level debug -admin-api http://" + admin,
+		"pluginserver_openid_connect_start_cmd": o.Plugin + " -kong-prefix " + prefix + " -log-level debug -audit-log " + o.audit() + " -admin-api http://" + admin,
 		"pluginserver_openid_connect_query_cmd": o.Plugin + " -dump -kong-prefix " + prefix,
 		"trusted_ips":                           TrustedPeer,
 		"real_ip_header":                        "X-Forwarded-For",
@@ -212,8 +215,8 @@ func kong(o Options) (*Gateway, error) {
 			return string(log)
 		},
 		Reload:   func() error { return run("reload", "-c", file, "-p", prefix) },
-		Writable: database != nil,
-		Stop:     stop,
+		Writable: database != nil, Audit: o.audit(),
+		Stop: stop,
 	}, nil
 }
 

@@ -21,6 +21,9 @@ func (x *Exchange) Finish(d *rp.Decision, ret []byte) error {
 	if err := check(d); err != nil {
 		return err
 	}
+	if err := x.notice(d.Notice); err != nil {
+		return err
+	}
 	if d.Respond != nil {
 		return x.respond(d)
 	}
@@ -29,6 +32,23 @@ func (x *Exchange) Finish(d *rp.Decision, ret []byte) error {
 	}
 	x.over.Store(true)
 	return x.link.conn.Finish(ret)
+}
+
+// maxNotice bounds a line for Kong's error log, which cuts longer ones.
+const maxNotice = 1800
+
+// notice queues a line for Kong's error log.
+func (x *Exchange) notice(text string) error {
+	if text == "" {
+		return nil
+	}
+	if len(text) > maxNotice {
+		text = text[:maxNotice]
+	}
+	if err := x.link.pdk.Log.Err(cleanText(text)); err != nil {
+		return fmt.Errorf("writing to kong's error log: %w", err)
+	}
+	return nil
 }
 
 // check finds what Kong would refuse or, worse, send on as it is. A refused
