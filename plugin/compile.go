@@ -37,7 +37,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		DistributedClaims: c.ResolveDistributedClaims,
 		Code:              codePolicy(c),
 		Login:             loginPolicy(c),
-		Session:           rp.SessionPolicy{Disabled: methodSet(c.DisableSession), Reverify: c.Reverify},
+		Session:           rp.SessionPolicy{Disabled: methodSet(c.DisableSession), Reverify: c.Reverify, NoStore: c.SessionNoStore},
 		Logout:            logoutPolicy(c),
 		Claims:            claimsPolicy(c),
 		Credential:        path(c.CredentialClaim),

@@ -11,6 +11,7 @@ type ExtensionParams struct {
 	ProtectedResourceScopes        []string  `kong:"protected_resource_scopes,extension" since:"extension" doc:"scopes_supported in the metadata of protected_resource."`
 	ProtectedResourceName          string    `kong:"protected_resource_name,extension" since:"extension" doc:"resource_name in the metadata of protected_resource."`
 	ProtectedResourceDocumentation param.URL `kong:"protected_resource_documentation,extension" since:"extension" doc:"resource_documentation in the metadata of protected_resource: a page for developers."`
+	SessionNoStore                 bool      `kong:"session_no_store,extension" since:"extension" default:"false" doc:"Send Cache-Control: no-store with what a session was used for, so that after a logout the browser's back button asks again instead of showing the page. It stands beside the service's own Cache-Control, and the strictest of both counts."`
 	StepUpACRValues                []string  `kong:"step_up_acr_values,extension" since:"extension" doc:"Authentication context classes of which the caller's acr must be one (RFC 9470): else a new login with acr_values in browsers with authorization_code, and 401 insufficient_user_authentication otherwise."`
 	StepUpMaxAge                   *float64  `kong:"step_up_max_age,extension" since:"extension" between:"0,31536000" doc:"Seconds since auth_time after which the caller has to authenticate again (RFC 9470): a new login with max_age in browsers with authorization_code, and 401 insufficient_user_authentication otherwise."`
 }

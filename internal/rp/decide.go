@@ -154,6 +154,9 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 		}
 		pr.apply(d)
 		x.downgrade(d)
+		if p.Session.NoStore && id.Session != nil {
+			d.Downstream.Set = append(d.Downstream.Set, Field{"Cache-Control", "no-store"})
+		}
 	} else {
 		d.Upstream = HeaderEdits{}
 	}

@@ -203,3 +203,24 @@ func TestRefreshOutcomes(t *testing.T) {
 		})
 	}
 }
+
+func TestNoStoreGoesWithSessionsOnly(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	p := bearerPolicy(claims.Object{"sub": "alex"})
+	p.Methods, p.Session.NoStore = NewMethodSet(MethodSession, MethodBearer), true
+	p.Session.Disabled = NewMethodSet(MethodBearer)
+	p.Sessions = &oneSession{stored: StoredTokens{Method: MethodPassword, AccessToken: "old", Expiry: now.Add(time.Hour)}}
+	for name, c := range map[string]struct {
+		header Header
+		want   bool
+	}{
+		"session": {Header{"cookie": {"session=1"}}, true},
+		"bearer":  {Header{"authorization": {"Bearer " + jws}}, false},
+	} {
+		d := p.Decide(t.Context(), newRequest("GET", "/", "", c.header))
+		v, _ := down(d, "Cache-Control")
+		if d.Respond != nil || (v == "no-store") != c.want {
+			t.Errorf("%s: Cache-Control %q: %v", name, v, d.Err)
+		}
+	}
+}

@@ -155,6 +155,7 @@ type LoginPolicy struct {
 type SessionPolicy struct {
 	Disabled MethodSet
 	Reverify bool
+	NoStore  bool // session_no_store
 }
 
 // Requirement is one *_claim and *_required pair.
