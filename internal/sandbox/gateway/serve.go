@@ -282,22 +282,12 @@ func (r *request) access(st *state) {
 
 // fail makes an error answer in Kong's words, in the form that Accept asks for.
 func (r *request) fail(status int, message string) {
-	r.answer = &answer{status: status}
-	accept := lower(get(r.headers, "accept"))
-	ct, body := "application/json; charset=utf-8", fmt.Sprintf("{\n  \"message\":%q,\n  \"request_id\":%q\n}", message, r.id)
-	switch {
-	case r.isGRPC():
-		ct, body = "application/grpc", ""
-	case strings.Contains(accept, "text/html"):
-		ct = "text/html; charset=utf-8"
-		body = fmt.Sprintf("<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>%s.</p>\n    <p>request_id: %s</p>\n  </body>\n</html>\n", message, r.id)
-	case strings.Contains(accept, "text/plain"):
-		ct, body = "text/plain; charset=utf-8", message+"\nrequest_id: "+r.id+"\n"
-	case strings.Contains(accept, "application/xml"):
-		ct, body = "application/xml; charset=utf-8", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>"+message+"</message>\n  <requestid>"+r.id+"</requestid>\n</error>"
+	ct, body := "application/grpc", ""
+	if !r.isGRPC() {
+		ct = responseType(all(r.headers, "accept"))
+		body = errorBody(ct, message, r.id)
 	}
-	r.answer.headers = append([]header{{"Content-Type", ct}}, r.answer.headers...)
-	r.answer.body = []byte(body)
+	r.answer = &answer{status: status, headers: []header{{"Content-Type", ct}}, body: []byte(body)}
 	grpcDenial(r, r.answer)
 }
 
