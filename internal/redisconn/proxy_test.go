@@ -15,8 +15,8 @@ import (
 	"kong-openid-connect/internal/testservers"
 )
 
-// proxy hands commands on as Twemproxy does: a command that it does not know ends the connection.
-func proxy(t *testing.T, to string) redisconn.Address {
+// served runs a handler for each connection, which ends with it.
+func served(t *testing.T, handle func(net.Conn)) redisconn.Address {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -31,23 +31,39 @@ func proxy(t *testing.T, to string) redisconn.Address {
 			}
 			go func() {
 				defer c.Close()
-				server, err := net.Dial("tcp", to)
-				if err != nil {
-					return
-				}
-				defer server.Close()
-				go io.Copy(c, server)
-				for in := bufio.NewReader(c); ; {
-					raw, name, err := command(in)
-					if err != nil || strings.Contains(" hello select client role command ", " "+name+" ") {
-						return
-					}
-					server.Write(raw)
-				}
+				handle(c)
 			}()
 		}
 	}()
 	return redisconn.Address{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
+}
+
+// relayed is served with a connection to a server beside each one.
+func relayed(t *testing.T, to string, handle func(c, server net.Conn)) redisconn.Address {
+	t.Helper()
+	return served(t, func(c net.Conn) {
+		server, err := net.Dial("tcp", to)
+		if err != nil {
+			return
+		}
+		defer server.Close()
+		handle(c, server)
+	})
+}
+
+// proxy hands commands on as Twemproxy does: a command that it does not know ends the connection.
+func proxy(t *testing.T, to string) redisconn.Address {
+	t.Helper()
+	return relayed(t, to, func(c, server net.Conn) {
+		go io.Copy(c, server)
+		for in := bufio.NewReader(c); ; {
+			raw, name, err := command(in)
+			if err != nil || strings.Contains(" hello select client role command ", " "+name+" ") {
+				return
+			}
+			server.Write(raw)
+		}
+	})
 }
 
 func command(in *bufio.Reader) (raw []byte, name string, err error) {
@@ -95,29 +111,14 @@ func TestProxied(t *testing.T) {
 // scripted answers every command with a line.
 func scripted(t *testing.T, answer string) redisconn.Address {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
+	return served(t, func(c net.Conn) {
+		for in := bufio.NewReader(c); ; {
+			if _, _, err := command(in); err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				for in := bufio.NewReader(c); ; {
-					if _, _, err := command(in); err != nil {
-						return
-					}
-					fmt.Fprint(c, answer)
-				}
-			}()
+			fmt.Fprint(c, answer)
 		}
-	}()
-	return redisconn.Address{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
+	})
 }
 
 // TestRefusalsEchoNothing holds a server that repeats the arguments of a command that it does not know.
@@ -149,41 +150,21 @@ func TestRefusalsEchoNothing(t *testing.T) {
 // of each answer to the named command, as often as left says.
 func dropping(t *testing.T, to, drop string, left *atomic.Int32) redisconn.Address {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
+	return relayed(t, to, func(c, server net.Conn) {
+		answer := make([]byte, 64<<10)
+		for in := bufio.NewReader(c); ; {
+			raw, name, err := command(in)
 			if err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				server, err := net.Dial("tcp", to)
-				if err != nil {
-					return
-				}
-				defer server.Close()
-				answer := make([]byte, 64<<10)
-				for in := bufio.NewReader(c); ; {
-					raw, name, err := command(in)
-					if err != nil {
-						return
-					}
-					server.Write(raw)
-					n, err := server.Read(answer) // the tests' answers come whole
-					if err != nil || name == drop && left.Add(-1) >= 0 {
-						return
-					}
-					c.Write(answer[:n])
-				}
-			}()
+			server.Write(raw)
+			n, err := server.Read(answer) // the tests' answers come whole
+			if err != nil || name == drop && left.Add(-1) >= 0 {
+				return
+			}
+			c.Write(answer[:n])
 		}
-	}()
-	return redisconn.Address{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
+	})
 }
 
 // TestLostAnswers: what a restart swallows is asked for again.
