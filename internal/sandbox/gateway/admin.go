@@ -118,8 +118,14 @@ func (g *Gateway) adminRoute(w http.ResponseWriter, r *http.Request, p []string)
 	case len(p) == 1 && p[0] == "config":
 		return g.adminConfig(w, r)
 	}
-	if p[0] == "schemas" {
+	switch {
+	case p[0] == "schemas":
 		return g.adminSchema(w, r, p[1:])
+	case p[0] == "tags":
+		return g.adminTags(w, r, p[1:])
+	case len(p) == 1 && p[0] == "endpoints" && get:
+		adminJSON(w, 200, map[string]any{"data": endpoints()})
+		return nil
 	}
 	kind, ok := adminKinds[p[0]]
 	if !ok || len(p) > 4 {

@@ -5,9 +5,8 @@ import (
 	"net/http"
 )
 
-// adminSchema answers below /schemas: GET shows the schema of a plugin, POST
-// to .../validate checks an entity and stores nothing. Core entities can be
-// validated only.
+// adminSchema answers below /schemas: GET shows the schema of an entity or a
+// plugin, POST to .../validate checks an entity and stores nothing.
 func (g *Gateway) adminSchema(w http.ResponseWriter, r *http.Request, p []string) error {
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch {
@@ -34,8 +33,13 @@ func (g *Gateway) adminSchema(w http.ResponseWriter, r *http.Request, p []string
 		}
 		adminJSON(w, 200, k.raw)
 		return nil
-	case len(p) == 1 && get && adminKinds[p[0]] == "":
-		adminError(w, 404, fmt.Sprintf("No entity named '%s'", p[0]))
+	case len(p) == 1 && get:
+		raw := g.st().raw[p[0]]
+		if raw == nil {
+			adminError(w, 404, fmt.Sprintf("No entity named '%s'", p[0]))
+			return nil
+		}
+		adminJSON(w, 200, raw)
 		return nil
 	}
 	return errNotFound

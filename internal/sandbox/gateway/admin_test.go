@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -291,4 +292,31 @@ func TestDeclarativeIDsStay(t *testing.T) {
 	if a, b := show(ids()), show(ids()); a != b {
 		t.Errorf("%s, then %s", a, b)
 	}
+}
+
+func TestAdminTagsEndpointsAndSchemas(t *testing.T) {
+	g := adminOnly(t, "")
+	service := adminCall(t, g, "POST", "/services", `{"name":"svc","url":"https://example.com","tags":["blue","team"]}`, 201)
+	adminCall(t, g, "POST", "/consumers", `{"username":"bob","tags":["blue"]}`, 201)
+	if all, _ := adminCall(t, g, "GET", "/tags", "", 200)["data"].([]any); len(all) != 3 {
+		t.Errorf("tags: %v", all)
+	}
+	if blue, _ := adminCall(t, g, "GET", "/tags/blue?size=1", "", 200)["data"].([]any); len(blue) != 1 {
+		t.Errorf("a page of blue: %v", blue)
+	}
+	team, _ := adminCall(t, g, "GET", "/tags/team", "", 200)["data"].([]any)
+	if len(team) != 1 || show(team[0]) != show(map[string]any{"entity_name": "services", "entity_id": service["id"], "tag": "team"}) {
+		t.Errorf("team: %v", team)
+	}
+	adminCall(t, g, "DELETE", "/tags", "", 405)
+	paths, _ := adminCall(t, g, "GET", "/endpoints", "", 200)["data"].([]any)
+	for _, want := range []any{"/services", "/services/{services}/routes", "/plugins/{plugins}", "/tags/{tags}"} {
+		if !slices.Contains(paths, want) {
+			t.Errorf("%v is not among the endpoints: %v", want, paths)
+		}
+	}
+	if fields, _ := adminCall(t, g, "GET", "/schemas/consumers", "", 200)["fields"].([]any); len(fields) == 0 {
+		t.Error("the schema of consumers has no fields")
+	}
+	adminCall(t, g, "GET", "/schemas/none", "", 404)
 }

@@ -55,6 +55,7 @@ type pluginKind struct {
 type store struct {
 	mu      sync.RWMutex
 	schemas map[string]*schema.Schema
+	raw     map[string]json.RawMessage // schemas as they are shown
 	plugins map[string]*pluginKind
 	rows    map[string]map[string]entity
 	order   map[string][]string
@@ -68,6 +69,7 @@ func newStore(now func() time.Time, external []*pluginKind) (*store, error) {
 	if err := json.Unmarshal(coreSchemas, &core); err != nil {
 		return nil, err
 	}
+	s.raw = core
 	for kind, raw := range core {
 		sc, err := schema.Parse(raw)
 		if err != nil {
