@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"kong-openid-connect/internal/admin"
@@ -18,6 +21,7 @@ import (
 	"kong-openid-connect/internal/kong/entities"
 	"kong-openid-connect/internal/kong/entities/adminapi"
 	"kong-openid-connect/internal/kong/env"
+	"kong-openid-connect/internal/kong/server"
 	"kong-openid-connect/internal/metrics"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/session"
@@ -30,6 +34,7 @@ const (
 	tokenCacheAge   = time.Hour
 	maxReplays      = 1_000_000
 	adminGrace      = 5 * time.Second
+	adminRetry      = 250 * time.Millisecond
 	maxSecretFile   = 64 << 10
 )
 
@@ -38,7 +43,9 @@ type process struct {
 	env     *plugin.Environment
 	backing *backing.Backing
 	metrics *metrics.Metrics
-	admin   net.Listener // nil: switched off
+	admin   net.Listener                 // nil: switched off, or not to be had yet
+	socket  *server.Listener             // admin, where it is a Unix socket
+	address func() (net.Listener, error) // tries again for an address that another process has; nil: nothing to try
 	handler *admin.Handler
 	guard   admin.Guard
 	stop    context.CancelFunc
@@ -123,26 +130,55 @@ func (p *process) listen(o *options, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		l, err := admin.ListenUnix(filepath.Join(o.prefix, admin.Socket), mode)
+		l, err := server.Listen(filepath.Join(o.prefix, admin.Socket), mode)
 		if err != nil {
-			return err
+			return fmt.Errorf("admin endpoints: %w (-admin-listen names an address in place of the socket)", err)
 		}
 		// Kong's Admin API stands in front of it and guards it.
-		p.admin, p.guard = l, admin.Guard{AnyHost: true}
+		p.admin, p.socket, p.guard = l, l, admin.Guard{AnyHost: true}
 		return nil
 	}
 	tok, err := secretFile("-admin-token-file", o.adminTokenFile)
 	if err != nil {
 		return err
 	}
+	host, _, _ := net.SplitHostPort(o.adminListen)
+	p.guard = admin.Guard{Token: tok, Hosts: []string{host}, AnyHost: tok != ""}
 	l, err := admin.ListenTCP(o.adminListen, tok)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		// At a reload the predecessor has it until Kong stops it; requests must not wait for that.
+		log.Warn("openid-connect: another process has the admin address, which is tried until it is free; requests are served meanwhile", "address", o.adminListen)
+		p.address = func() (net.Listener, error) { return admin.ListenTCP(o.adminListen, tok) }
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	host, _, _ := net.SplitHostPort(o.adminListen)
-	p.admin, p.guard = l, admin.Guard{Token: tok, Hosts: []string{host}, AnyHost: tok != ""}
+	p.admin = l
 	log.Info("openid-connect: admin endpoints", "address", l.Addr().String())
 	return nil
+}
+
+// await waits until the admin address is free; nil when the context ends first.
+func (p *process) await(ctx context.Context, log *slog.Logger) net.Listener {
+	tick := time.NewTicker(adminRetry)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		l, err := p.address()
+		switch {
+		case err == nil:
+			log.Info("openid-connect: admin endpoints", "address", l.Addr().String())
+			return l
+		case !errors.Is(err, syscall.EADDRINUSE):
+			log.Error("openid-connect: there are no admin endpoints", "error", err)
+			return nil
+		}
+	}
 }
 
 // Start runs what goes on in the background.
@@ -150,9 +186,16 @@ func (p *process) Start(log *slog.Logger) {
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	p.done.Go(func() { p.backing.Run(ctx) })
-	if p.admin != nil {
+	if p.admin != nil || p.address != nil {
 		p.done.Go(func() {
-			if err := admin.Serve(ctx, p.admin, admin.Protect(p.handler, p.guard), adminGrace); err != nil {
+			l := p.admin
+			if l == nil {
+				l = p.await(ctx, log)
+			}
+			if l == nil {
+				return
+			}
+			if err := admin.Serve(ctx, l, admin.Protect(p.handler, p.guard), adminGrace); err != nil {
 				log.Error("openid-connect: the admin endpoints have ended", "error", err)
 			}
 		})
@@ -165,6 +208,10 @@ func (p *process) Close() {
 		p.stop()
 	}
 	p.done.Wait()
+	if p.socket != nil {
+		_ = p.socket.Close()
+		_ = p.socket.Remove() // its own, never a successor's
+	}
 	if p.backing != nil {
 		p.backing.Close()
 	}
@@ -215,12 +262,14 @@ func secretFile(flag, path string) (string, error) {
 		return "", fmt.Errorf("%s: %w", flag, err)
 	}
 	defer f.Close()
-	b := make([]byte, maxSecretFile+1)
-	n, _ := f.Read(b)
-	if n > maxSecretFile {
+	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	if len(b) > maxSecretFile {
 		return "", fmt.Errorf("%s: %s is larger than %d bytes", flag, path, maxSecretFile)
 	}
-	s := strings.TrimSpace(string(b[:n]))
+	s := strings.TrimSpace(string(b))
 	if s == "" {
 		return "", fmt.Errorf("%s: %s is empty", flag, path)
 	}

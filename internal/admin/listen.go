@@ -2,17 +2,14 @@ package admin
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 )
@@ -20,41 +17,8 @@ import (
 // Socket is the name of the Unix socket in Kong's prefix.
 const Socket = "openid-connect-admin.socket"
 
-// SocketMode is the mode of the socket where nothing is said: Kong's workers
-// are the same user as the plugin server that they started.
-const SocketMode fs.FileMode = 0o600
-
 // MinToken is the least length of an admin token.
 const MinToken = 16
-
-// maxSocketPath is what an address of a Unix socket may have, less what is
-// appended while it is being made.
-const maxSocketPath = 107 - 14
-
-// ListenUnix listens on a Unix socket of the given mode. The socket appears at
-// its path complete, in place of the one of a process before; closing the
-// listener leaves the path alone, for it may be a successor's by then.
-func ListenUnix(path string, mode fs.FileMode) (net.Listener, error) {
-	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("admin socket %s: the path has more than %d bytes: use a shorter prefix, or -admin-listen", path, maxSocketPath)
-	}
-	fresh := path + ".new-" + rand.Text()[:8]
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("admin socket: %w", err)
-	}
-	l.SetUnlinkOnClose(false)
-	err = os.Chmod(fresh, mode)
-	if err == nil {
-		err = os.Rename(fresh, path)
-	}
-	if err != nil {
-		_ = l.Close()
-		_ = os.Remove(fresh)
-		return nil, fmt.Errorf("admin socket: %w", err)
-	}
-	return l, nil
-}
 
 // ErrTokenNeeded says that an address that others can reach has no token.
 var ErrTokenNeeded = errors.New("an admin address that is not loopback needs a token: set -admin-token-file, or listen on 127.0.0.1")

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"kong-openid-connect/internal/kong/server"
 )
 
 // TestNginxInclude runs docs/nginx-admin.conf in a real nginx, within a server
@@ -68,7 +70,7 @@ http {
 		}
 	}
 	f := newFake()
-	socket, err := ListenUnix(filepath.Join(dir, Socket), 0o666)
+	socket, err := server.Listen(filepath.Join(dir, Socket), 0o666)
 	if err != nil {
 		t.Fatal(err)
 	}
