@@ -205,6 +205,7 @@ func (d *decoder) meta(e Entry) bool {
 // field decodes one member, present or not.
 func (d *decoder) field(f *Field, parent, n, refs *Node, v reflect.Value, path string) {
 	if n == nil || n.Kind == NullKind {
+		d.unresolved(refs, path)
 		none := f.Nullable && (n != nil || d.mode == FromKong)
 		switch {
 		case f.Required && f.Default == nil:
@@ -310,6 +311,14 @@ func (d *decoder) list(f *Field, n, refs *Node, v reflect.Value, path string) {
 		d.value(f.Elem, item, refs.item(i), s.Index(i), at)
 	}
 	v.Set(s)
+	for i := len(n.Items); refs != nil && i < len(refs.Items); i++ {
+		d.unresolved(refs.Items[i], fmt.Sprintf("%s[%d]", path, i+1))
+	}
+	for _, e := range refs.entries() {
+		if i, err := strconv.Atoi(e.Key); err != nil || i < 1 || i > len(n.Items) {
+			d.unresolved(e.Value, path+"["+quote(e.Key)+"]")
+		}
+	}
 }
 
 // item returns the reference of a list's element: of a list with holes, or of
@@ -322,6 +331,31 @@ func (n *Node) item(i int) *Node {
 		return n.Items[i]
 	}
 	return n.Get(strconv.Itoa(i + 1))
+}
+
+func (n *Node) entries() []Entry {
+	if n == nil {
+		return nil
+	}
+	return n.Entries
+}
+
+// unresolved notes references whose values are not there at all. Kong was seen
+// to write the empty text in their place; what stands under $refs was
+// configured, so without a value it is never the same as unset.
+func (d *decoder) unresolved(refs *Node, path string) {
+	switch {
+	case refs == nil || d.mode != FromKong:
+	case refs.Kind == TextKind:
+		d.out.References = append(d.out.References, Reference{path, refs.Text, false})
+	default:
+		for i, item := range refs.Items {
+			d.unresolved(item, fmt.Sprintf("%s[%d]", path, i+1))
+		}
+		for _, e := range refs.Entries {
+			d.unresolved(e.Value, path+"["+quote(e.Key)+"]")
+		}
+	}
 }
 
 func (d *decoder) textMap(f *Field, n, refs *Node, v reflect.Value, path string) {
@@ -340,6 +374,11 @@ func (d *decoder) textMap(f *Field, n, refs *Node, v reflect.Value, path string)
 		m.SetMapIndex(reflect.ValueOf(e.Key).Convert(v.Type().Key()), x)
 	}
 	v.Set(m)
+	for _, e := range refs.entries() {
+		if n.Get(e.Key) == nil {
+			d.unresolved(e.Value, path+"["+quote(e.Key)+"]")
+		}
+	}
 }
 
 func (d *decoder) number(f *Field, n *Node, v reflect.Value, path string) {

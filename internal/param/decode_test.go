@@ -181,6 +181,22 @@ func TestReferences(t *testing.T) {
 	if err != nil || s.Issuer != "" || len(d.References) != 1 || d.References[0].Resolved {
 		t.Errorf("issuer %q, references %v, %v", s.Issuer, d.References, err)
 	}
+	// A value that is missing altogether beside its reference did not resolve either.
+	for text, path := range map[string]string{
+		`{"issuer":"i","$refs":{"password":"{vault://env/a}"}}`:                        "password",
+		`{"issuer":"i","password":null,"$refs":{"password":"{vault://env/a}"}}`:        "password",
+		`{"issuer":"i","$refs":{"secrets":[null,"{vault://env/a}"]}}`:                  "secrets[2]",
+		`{"issuer":"i","secrets":["a"],"$refs":{"secrets":[null,"{vault://env/a}"]}}`:  "secrets[2]",
+		`{"issuer":"i","secrets":["a"],"$refs":{"secrets":{"3":"{vault://env/a}"}}}`:   `secrets["3"]`,
+		`{"issuer":"i","labels":{"a":"x"},"$refs":{"labels":{"b":"{vault://env/a}"}}}`: `labels["b"]`,
+		`{"issuer":"i","inner":{"$refs":{"secret":"{vault://env/a}"}}}`:                "inner.secret",
+		`{"$refs":{"issuer":"{vault://env/a}"}}`:                                       "issuer",
+	} {
+		_, d, _ := decodeSample(t, text, FromKong)
+		if len(d.References) != 1 || d.References[0].Path != path || d.References[0].Resolved {
+			t.Errorf("%s: references %v, want %s unresolved", text, d.References, path)
+		}
+	}
 	// In a file it stands for itself; $refs is Kong's alone.
 	s, _, err = decodeSample(t, `{"issuer":"{vault://env/a}"}`, FromUser)
 	if err != nil || s.Issuer != "{vault://env/a}" {
