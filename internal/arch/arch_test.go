@@ -15,9 +15,9 @@ const module = "kong-openid-connect/"
 // listed here may be imported anywhere.
 var owners = map[string][]string{
 	"github.com/Kong/go-pdk":              {"plugin", "internal/kong", "internal/sandbox/gateway"},
-	"github.com/go-jose/go-jose/v4":       {"internal/token", "internal/jwks", "internal/op", "internal/sandbox/provider"},
+	"github.com/go-jose/go-jose/v4":       {"internal/token", "internal/jwks", "internal/op", "internal/sandbox/provider", "internal/e2e/harness"},
 	"github.com/coreos/go-oidc/v3":        {"internal/op", "internal/sandbox/provider"},
-	"golang.org/x/crypto/ocsp":            {"internal/certcheck"},
+	"golang.org/x/crypto/ocsp":            {"internal/certcheck", "internal/e2e/harness"},
 	"golang.org/x/oauth2":                 {"internal/op", "internal/sandbox/provider"},
 	"github.com/gorilla/securecookie":     {"internal/session"},
 	"github.com/redis/go-redis/v9":        {"internal/redisconn"},

@@ -213,9 +213,9 @@ var rootRoutes = map[string]func(x *examples, path string){
 		}
 	},
 	"dpop": func(x *examples, path string) {
-		h := newHolder(x.t)
-		access, _ := strings.CutPrefix(x.bearer(provider.TokenRequest{Claims: h.bound()})[1], "Bearer ")
-		e := x.get(path, "Authorization", "DPoP "+access, "DPoP", h.proof("GET", x.Proxy+path, access, nil)).Echo()
+		h := harness.NewHolder(x.t)
+		access, _ := strings.CutPrefix(x.bearer(provider.TokenRequest{Claims: boundClaims(h)})[1], "Bearer ")
+		e := x.get(path, "Authorization", "DPoP "+access, "DPoP", h.Proof("GET", x.Proxy+path, access, nil)).Echo()
 		if e.Bearer() != access || len(e.Get("DPoP")) != 0 {
 			x.t.Errorf("the service saw %q", e.Headers)
 		}

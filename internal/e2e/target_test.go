@@ -15,19 +15,22 @@ import (
 
 // target is a running gateway with the plugin, and the provider beside it.
 type target struct {
-	Proxy  string // http://host:port
-	Admin  string
-	Issuer string
+	Proxy    string // http://host:port
+	ProxyTLS string // https://host:port
+	Admin    string
+	Issuer   string
 
 	provider *provider.Server
-	second   *provider.Server // another one, for faults that outlast a test
-	third    *provider.Server // one whose discovery document names another issuer
-	late     string           // address of one that is down at first
-	writable bool             // the Admin API takes changes of single entities
-	log      func() string    // the gateway's error log
-	audit    string           // path of the plugin server's record of logins
-	binary   string           // the plugin server's
-	config   string           // path of the declarative file that it started with
+	second   *provider.Server   // another one, for faults that outlast a test
+	third    *provider.Server   // one whose discovery document names another issuer
+	late     string             // address of one that is down at first
+	root     *harness.Authority // of client certificates
+	between  *harness.Authority // one below it
+	writable bool               // the Admin API takes changes of single entities
+	log      func() string      // the gateway's error log
+	audit    string             // path of the plugin server's record of logins
+	binary   string             // the plugin server's
+	config   string             // path of the declarative file that it started with
 	reload   func() error
 	stop     func()
 }
@@ -97,6 +100,14 @@ func startTarget(dir, config, await string, workers int) (*target, error) {
 		return nil, err
 	}
 	t.late = "127.0.0.1:" + strconv.Itoa(free[0])
+	if t.root, err = harness.NewAuthority("root", nil); err != nil {
+		return nil, err
+	}
+	stops = append(stops, t.root.Close)
+	if t.between, err = harness.NewAuthority("between", t.root); err != nil {
+		return nil, err
+	}
+	stops = append(stops, t.between.Close)
 	up, err := upstream.Start("127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -117,6 +128,9 @@ func startTarget(dir, config, await string, workers int) (*target, error) {
 	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8081"), []byte(t.second.URL))
 	raw = bytes.ReplaceAll(raw, []byte("127.0.0.1:8082"), []byte(t.late))
 	raw = bytes.ReplaceAll(raw, []byte("http://127.0.0.1:8083"), []byte(t.third.URL))
+	for placeholder, a := range map[string]*harness.Authority{`"@ROOT@"`: t.root, `"@BETWEEN@"`: t.between} {
+		raw = bytes.ReplaceAll(raw, []byte(placeholder), strconv.AppendQuote(nil, string(a.PEM())))
+	}
 	path := filepath.Join(dir, "kong.yml")
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		return nil, err
@@ -127,7 +141,7 @@ func startTarget(dir, config, await string, workers int) (*target, error) {
 		t.stop()
 		return nil, err
 	}
-	t.Proxy, t.Admin, t.log, t.audit, t.writable, t.binary, t.config, t.reload = g.Proxy, g.Admin, g.Log, g.Audit, g.Writable, plugin, path, g.Reload
+	t.Proxy, t.ProxyTLS, t.Admin, t.log, t.audit, t.writable, t.binary, t.config, t.reload = g.Proxy, g.ProxyTLS, g.Admin, g.Log, g.Audit, g.Writable, plugin, path, g.Reload
 	stops = append(stops, g.Stop)
 	return t, nil
 }

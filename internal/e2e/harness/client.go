@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -27,7 +28,11 @@ func NewBrowser(t testing.TB, base string) *Browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Browser{t, base, &http.Client{Jar: jar, Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	b := &Browser{t, base, &http.Client{Jar: jar, Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	if strings.HasPrefix(base, "https:") {
+		b.transport()
+	}
+	return b
 }
 
 // On returns the same browser, with its cookies, for a subtest.
@@ -38,9 +43,27 @@ func (b *Browser) On(t testing.TB) *Browser {
 // From makes the browser connect from a source address, as from TrustedPeer,
 // whose forwarding headers count.
 func (b *Browser) From(ip string) *Browser {
-	d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
-	b.HTTP.Transport = &http.Transport{DialContext: d.DialContext, DisableKeepAlives: true}
+	d, tr := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}, b.transport()
+	tr.DialContext, tr.DisableKeepAlives = d.DialContext, true
 	return b
+}
+
+// Showing makes the browser show a client certificate to whoever asks for one.
+// It shows the same to everybody, whatever authorities the server names.
+func (b *Browser) Showing(c tls.Certificate) *Browser {
+	b.transport().TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &c, nil }
+	return b
+}
+
+// transport is the browser's own; it takes any certificate of the gateway.
+func (b *Browser) transport() *http.Transport {
+	t, ok := b.HTTP.Transport.(*http.Transport)
+	if !ok {
+		t = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(4)}}
+		b.HTTP.Transport = t
+		b.t.Cleanup(t.CloseIdleConnections)
+	}
+	return t
 }
 
 // Answer is a response, read whole.

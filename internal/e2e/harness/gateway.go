@@ -38,6 +38,7 @@ func (o *Options) audit() string { return filepath.Join(o.Dir, "audit.log") }
 // Gateway is a running gateway with the plugin.
 type Gateway struct {
 	Proxy, Admin string        // http://host:port
+	ProxyTLS     string        // https://host:port; it asks for a client certificate and takes any
 	Writable     bool          // the Admin API takes changes of single entities
 	Log          func() string // the gateway's error log
 	Audit        string        // path of the plugin server's record of logins
@@ -94,14 +95,14 @@ func sandbox(o Options) (*Gateway, error) {
 	}
 	admin := "127.0.0.1:" + strconv.Itoa(ports[0])
 	g, err := gateway.Start(gateway.Options{
-		KongEnv: kong, AdminAddr: admin, PluginArgs: []string{"-admin-api", "http://" + admin, "-audit-log", o.audit()},
+		KongEnv: kong, AdminAddr: admin, ProxyTLSAddr: "127.0.0.1:0", PluginArgs: []string{"-admin-api", "http://" + admin, "-audit-log", o.audit()},
 		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log, HTTP2: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, log.String())
 	}
 	return &Gateway{
-		Proxy: "http://" + g.ProxyAddr(), Admin: "http://" + g.AdminAddr(), Log: log.String, Reload: g.Reload,
+		Proxy: "http://" + g.ProxyAddr(), ProxyTLS: "https://" + g.ProxyTLSAddr(), Admin: "http://" + g.AdminAddr(), Log: log.String, Reload: g.Reload,
 		Writable: true, Audit: o.audit(),
 		Stop: func() { g.Close() },
 	}, nil
@@ -114,7 +115,7 @@ func kong(o Options) (*Gateway, error) {
 	if program == "" {
 		program = "kong"
 	}
-	ports, err := FreePorts(2)
+	ports, err := FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
@@ -123,9 +124,10 @@ func kong(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxy, admin := "127.0.0.1:"+strconv.Itoa(ports[0]), "127.0.0.1:"+strconv.Itoa(ports[1])
+	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	proxy, admin, proxyTLS := at(0), at(1), at(2)
 	conf := map[string]string{
-		"prefix": prefix, "database": "off", "declarative_config": o.Config, "proxy_listen": proxy + " http2", "admin_listen": admin, "admin_gui_listen": "off", "status_listen": "off",
+		"prefix": prefix, "database": "off", "declarative_config": o.Config, "proxy_listen": proxy + " http2, " + proxyTLS + " ssl", "admin_listen": admin, "admin_gui_listen": "off", "status_listen": "off",
 		"anonymous_reports": "off", "nginx_worker_processes": strconv.Itoa(o.Workers), "plugins": "bundled,openid-connect", "log_level": "info",
 		"pluginserver_names":                    "openid-connect",
 		"pluginserver_openid_connect_socket":    prefix + "/openid-connect.socket",
@@ -133,6 +135,8 @@ func kong(o Options) (*Gateway, error) {
 		"pluginserver_openid_connect_query_cmd": o.Plugin + " -dump -kong-prefix " + prefix,
 		"trusted_ips":                           TrustedPeer,
 		"real_ip_header":                        "X-Forwarded-For",
+		// As README says for certificate-bound tokens.
+		"nginx_proxy_ssl_verify_client": "optional_no_ca",
 	}
 	if o.Trusted != "" {
 		conf["lua_ssl_trusted_certificate"] = o.Trusted
@@ -209,7 +213,7 @@ func kong(o Options) (*Gateway, error) {
 		return nil, err
 	}
 	return &Gateway{
-		Proxy: "http://" + proxy, Admin: "http://" + admin,
+		Proxy: "http://" + proxy, ProxyTLS: "https://" + proxyTLS, Admin: "http://" + admin,
 		Log: func() string {
 			log, _ := os.ReadFile(prefix + "/logs/error.log")
 			return string(log)

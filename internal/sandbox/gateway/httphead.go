@@ -30,6 +30,7 @@ var (
 	errHeadTooLarge = errors.New("request header or cookie too large")
 	errLineTooLong  = errors.New("request line too long")
 	errBadHead      = errors.New("malformed head")
+	errCertificate  = errors.New("the client certificate has expired or is not valid yet")
 )
 
 func newHeadReader(src io.Reader) *headReader {

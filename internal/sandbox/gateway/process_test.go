@@ -348,6 +348,13 @@ func TestClientCertificateVariables(t *testing.T) {
 			t.Errorf("with a certificate: %q is not in\n%s", want, got)
 		}
 	}
+	tmpl.NotAfter = time.Now().Add(-time.Minute)
+	if der, err = x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}); !strings.Contains(got, "400 The SSL certificate error") {
+		t.Errorf("with one that has expired: %s", got)
+	}
 	if got := ask(); !strings.HasPrefix(got, "ssl_client_raw_cert=\nssl_client_verify=NONE\nssl_client_s_dn=\n") {
 		t.Errorf("without: %s", got)
 	}

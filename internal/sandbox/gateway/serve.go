@@ -127,6 +127,9 @@ func (g *Gateway) serve(c net.Conn, scheme string) {
 			w = g.worker()
 		}
 		r.w = w
+		if err == nil {
+			err = checkCertificate(state, r.start)
+		}
 		if err != nil {
 			r.refuse(err)
 			return
@@ -147,8 +150,31 @@ func (w *worker) isRetired() bool {
 	return w.retired
 }
 
+// checkCertificate holds a client certificate to what nginx asks of any, even
+// with ssl_verify_client optional_no_ca: that it is valid at this time.
+func checkCertificate(s *tls.ConnectionState, now time.Time) error {
+	if s == nil || len(s.PeerCertificates) == 0 {
+		return nil
+	}
+	if c := s.PeerCertificates[0]; now.Before(c.NotBefore) || now.After(c.NotAfter) {
+		return errCertificate
+	}
+	return nil
+}
+
+// certificatePage is nginx's own, past Kong's error pages.
+const certificatePage = "<html>\r\n<head><title>400 The SSL certificate error</title></head>\r\n<body>\r\n" +
+	"<center><h1>400 Bad Request</h1></center>\r\n<center>The SSL certificate error</center>\r\n</body>\r\n</html>\r\n"
+
 // refuse answers what nginx refuses before Kong sees it.
 func (r *request) refuse(err error) {
+	if errors.Is(err, errCertificate) {
+		r.g.logf("info", "client SSL certificate verify error: %v", err)
+		r.keepAlive, r.respHdr = false, nil
+		r.answer = &answer{status: 400, headers: []header{{"Content-Type", "text/html; charset=UTF-8"}}, body: []byte(certificatePage)}
+		_ = r.writeAnswer()
+		return
+	}
 	status, text := 400, "Bad request"
 	switch {
 	case errors.Is(err, errLineTooLong):
