@@ -67,7 +67,11 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		return nil, err
 	}
 	p.Provider = provider
-	if q := newPossession(c, env); q != nil {
+	q, err := newPossession(c, env)
+	if err != nil {
+		return nil, err
+	}
+	if q != nil {
 		p.Possession = q
 		p.Bearer.DPoP = c.ProofOfPossessionDPoP != PossessionModeOff
 	}

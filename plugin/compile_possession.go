@@ -26,13 +26,17 @@ type possession struct {
 }
 
 // newPossession returns nil where proof of possession is off.
-func newPossession(c *Config, env *Environment) *possession {
+func newPossession(c *Config, env *Environment) (*possession, error) {
 	p := &possession{dpopMode: c.ProofOfPossessionDPoP, mtlsMode: c.ProofOfPossessionMTLS}
 	if p.dpopMode == PossessionModeOff && p.mtlsMode == PossessionModeOff {
-		return nil
+		return nil, nil
 	}
 	if p.dpopMode != PossessionModeOff {
-		p.dpop = &token.DPoPVerifier{Lifetime: seconds(c.DPoPProofLifetime), Leeway: seconds(c.Leeway), Replays: env.Replays, Now: env.Now}
+		seen, err := openReplays(c, env)
+		if err != nil {
+			return nil, err
+		}
+		p.dpop = &token.DPoPVerifier{Lifetime: seconds(c.DPoPProofLifetime), Leeway: seconds(c.Leeway), Replays: seen, Now: env.Now}
 		if c.DPoPUseNonce {
 			secret := sessionSecret(c, env)
 			p.dpop.Nonces = token.NewDPoPNonces(func(ctx context.Context) ([]token.Opaque, error) {
@@ -47,7 +51,7 @@ func newPossession(c *Config, env *Environment) *possession {
 	if h := c.ProofOfPossessionMTLSFromHeader; h != nil && p.mtlsMode != PossessionModeOff {
 		p.header = &certificateHeader{config: h, env: env}
 	}
-	return p
+	return p, nil
 }
 
 // Algorithms implements rp.Possession.

@@ -9,11 +9,14 @@ import (
 	"sync"
 	"time"
 
+	"kong-openid-connect/internal/clustercache"
 	"kong-openid-connect/internal/redisconn"
+	"kong-openid-connect/internal/replays"
 	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/session/memcached"
 	"kong-openid-connect/internal/session/redis"
 	"kong-openid-connect/internal/store"
+	"kong-openid-connect/internal/token"
 )
 
 // Connections shares connections to Redis and memcached between policies.
@@ -92,6 +95,29 @@ func redisOptions(r *Redis, socket string) redisconn.Options {
 	return o
 }
 
+// openReplays returns what remembers DPoP proofs: the Redis that the nodes
+// share for the cluster cache or for sessions, else Kong's database, else this
+// process. It performs no I/O.
+func openReplays(c *Config, env *Environment) (token.Replays, error) {
+	record, socket, prefix := &c.ClusterCacheRedis, "", clustercache.DefaultPrefix
+	switch {
+	case env.Replays == nil:
+		return nil, nil // none is accepted
+	case c.ClusterCacheStrategy == ClusterCacheStrategyRedis:
+	case c.SessionStorage == SessionStorageRedis:
+		record, socket, prefix = &c.Redis.Redis, c.Redis.Socket, c.Redis.Prefix
+	case env.Proofs != nil:
+		return replays.New(env.Replays, env.Proofs, env.Now), nil
+	default:
+		return env.Replays, nil
+	}
+	conn, err := env.Connections.Redis(record, socket)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	return replays.New(env.Replays, redis.NewLocks(conn, prefix, env.Log), env.Now), nil
+}
+
 // storage is where the sessions of a configuration live, and what nodes agree by.
 type storage struct {
 	store       session.Store // nil: in the cookie
@@ -106,9 +132,6 @@ type agreement struct {
 	claims store.Claims // nil: nodes share nothing
 }
 
-// lockPrefix is where locks stand in the cluster cache's Redis.
-const lockPrefix = "oidc-cache"
-
 // agree returns the agreement of a configuration: in the Redis that keeps its
 // sessions, else in Kong's database, else in the Redis of its cluster cache. It
 // performs no I/O.
@@ -117,7 +140,7 @@ func agree(c *Config, env *Environment) (agreement, error) {
 	switch {
 	case c.SessionStorage == SessionStorageRedis:
 	case env.Claims == nil && c.ClusterCacheStrategy == ClusterCacheStrategyRedis:
-		record, socket, prefix = &c.ClusterCacheRedis, "", lockPrefix
+		record, socket, prefix = &c.ClusterCacheRedis, "", clustercache.DefaultPrefix
 	default:
 		return agreement{env.Locks, env.Claims}, nil
 	}

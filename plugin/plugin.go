@@ -39,7 +39,8 @@ type Environment struct {
 	Revocations   session.Revocations // ids of sessions that were ended before their time
 	Locks         store.Locks         // one refresh at a time among all nodes; nil: this process is alone
 	Claims        store.Claims        // what may be used once among all nodes; nil where nodes share nothing
-	Replays       token.Replays       // DPoP proofs that were seen
+	Replays       token.Replays       // DPoP proofs that this process has seen
+	Proofs        store.Claims        // where all nodes claim those of theirs; nil: this process is alone
 	Connections   *Connections        // to Redis
 	MaxHeaderLine int                 // bytes that one request header line may have; 0 for Kong's default
 	Now           func() time.Time

@@ -141,7 +141,11 @@ func TestCertificateBoundTokens(t *testing.T) {
 				h["x-client-cert"] = c.header
 			}
 			r := rp.NewRequest(tlsGateway{cert: c.tls, trusted: c.trusted}, h, 0)
-			_, err := newPossession(cfg, env).Prove(t.Context(), r, rp.Proof{Claims: c.claims})
+			p, err := newPossession(cfg, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.Prove(t.Context(), r, rp.Proof{Claims: c.claims})
 			if c.ok != (err == nil) {
 				t.Fatalf("error %v", err)
 			}

@@ -97,6 +97,7 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 		Locks:         b.Store,
 		Claims:        b.Claims,
 		Replays:       token.NewMemoryReplays(maxReplays, now),
+		Proofs:        b.Proofs,
 		Connections:   plugin.NewConnections(roots, now, log),
 		MaxHeaderLine: o.maxHeader,
 		Now:           now,

@@ -50,6 +50,7 @@ var layers = map[string][]string{
 	"internal/session/redis":     {"internal/session", "internal/redisconn", "internal/store"},
 	"internal/session/memcached": {"internal/session"},
 	"internal/clustercache":      {"internal/redisconn"},
+	"internal/replays":           {"internal/store", "internal/token"},
 	"internal/sandbox":           {"internal/sandbox"},
 }
 

@@ -52,6 +52,9 @@ type Backing struct {
 	Store store.Store
 	// Claims are those of all nodes; nil where this process shares nothing.
 	Claims store.Claims
+	// Proofs are Claims for what is refused where it cannot be claimed: where it
+	// is not known whether nodes share a store, every claim fails.
+	Proofs store.Claims
 	// Keys are the plugin's own. Run makes them.
 	Keys *own.Set
 	// Entities are Kong's, kept for db_update_frequency.
@@ -84,6 +87,10 @@ func Open(o Options) (*Backing, error) {
 	if err != nil {
 		b.Close()
 		return nil, err
+	}
+	b.Proofs = b.Claims
+	if s, ok := b.Store.(store.Broken); ok {
+		b.Proofs = s
 	}
 	b.Entities = entities.NewCache(lookups, updateFrequency(o.Kong), o.Now)
 	var keys own.Store = OwnKeys{b.Store}

@@ -34,6 +34,9 @@ type Conn interface {
 	Set(ctx context.Context, key string, value []byte, ttl time.Duration) error
 }
 
+// DefaultPrefix is what keys begin with.
+const DefaultPrefix = "oidc-cache"
+
 // Options of a cache.
 type Options struct {
 	// Secret is the same on all nodes that share entries, at least 16 bytes. Nodes with
@@ -41,7 +44,7 @@ type Options struct {
 	Secret []byte
 	// Purpose keeps kinds of entries apart, such as "introspection" and "tokens".
 	Purpose string
-	// Prefix of the keys in Redis; "" means "oidc-cache".
+	// Prefix of the keys in Redis; "" means DefaultPrefix.
 	Prefix string
 	// MaxValue is the longest value in bytes; 0 means 64 KiB.
 	MaxValue int
@@ -93,7 +96,7 @@ func New(conn Conn, o Options) (*Cache, error) {
 	}
 	c := &Cache{conn: conn, prefix: o.Prefix, max: o.MaxValue, timeout: o.Timeout, pause: o.Pause, now: o.Now}
 	if c.prefix == "" {
-		c.prefix = "oidc-cache"
+		c.prefix = DefaultPrefix
 	}
 	c.prefix += ":"
 	if c.max <= 0 {

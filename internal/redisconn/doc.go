@@ -9,7 +9,7 @@
 // prefix is in Permissions.
 //
 // It is the only package that imports go-redis. Imported by session/redis,
-// clustercache and the wiring; imports nothing of this module.
+// clustercache, replays and the wiring; imports nothing of this module.
 package redisconn
 
 // Permissions are the rules that an ACL user needs: the commands of this

@@ -10,7 +10,10 @@ import (
 // needs no store, such as verifying bearer tokens, goes on.
 type Broken struct{ Err error }
 
-var _ Store = Broken{}
+var (
+	_ Store  = Broken{}
+	_ Claims = Broken{}
+)
 
 func (b Broken) fail(op string) error { return &Unavailable{op, b.Err} }
 
@@ -85,6 +88,11 @@ func (b Broken) RevokedAt(context.Context, string) (time.Time, error) {
 // Once implements Locks.
 func (b Broken) Once(context.Context, string, time.Duration, time.Duration, func(context.Context) ([]byte, error)) ([]byte, error) {
 	return nil, b.fail("take lock")
+}
+
+// Claim implements Claims: whether other nodes share the store is not known.
+func (b Broken) Claim(context.Context, string, time.Duration) (bool, error) {
+	return false, b.fail("claim")
 }
 
 // Watch implements Watcher.

@@ -391,7 +391,7 @@ func TestExpiredRowsAreRemoved(t *testing.T) {
 	st := openStore(t, s.Kong(name), Options{})
 	ready(t, st)
 	if out, err := s.SQL(name, `INSERT INTO oidc_revocations SELECT 'k' || i, now() - interval '2 hours', now(), now() - interval '1 hour', now() FROM generate_series(1, 100) i;
-INSERT INTO oidc_locks SELECT 'k' || i, gen_random_uuid(), 1, now() - interval '1 hour', NULL FROM generate_series(1, 100) i;
+INSERT INTO oidc_locks SELECT 'k' || i, gen_random_uuid(), 1, now() - interval '1 hour', NULL FROM generate_series(1, 25000) i;
 INSERT INTO oidc_revocations VALUES ('live', now(), now(), now() + interval '1 hour', now())`); err != nil {
 		t.Fatal(out)
 	}

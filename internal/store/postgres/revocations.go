@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -142,18 +141,22 @@ WHERE (written_at, key) > ($1, $2) AND until > clock_timestamp() ORDER BY writte
 	}
 }
 
-// clean removes what has expired. Any node may do it.
+// pageExpired is how many rows are removed at a time.
+const pageExpired = 10_000
+
+// clean removes what has expired. Any node may do it; rows that another one is
+// at are left to it.
 func (s *Store) clean(ctx context.Context) {
-	for _, sql := range []string{
-		`DELETE FROM {s}oidc_revocations WHERE key IN (SELECT key FROM {s}oidc_revocations WHERE until < now() - interval '1 minute' LIMIT 10000)`,
-		`DELETE FROM {s}oidc_locks WHERE key IN (SELECT key FROM {s}oidc_locks WHERE until < now() - interval '1 minute' LIMIT 10000)`,
-	} {
-		err := s.do(ctx, "remove what has expired", func(ctx context.Context, q pgdb.Querier) error {
-			_, err := q.Exec(ctx, s.q(sql))
-			return err
-		})
-		if err != nil && !errors.Is(err, context.Canceled) {
-			return
+	for _, table := range []string{"oidc_revocations", "oidc_locks"} {
+		for more := true; more; {
+			err := s.do(ctx, "remove what has expired", func(ctx context.Context, q pgdb.Querier) error {
+				tag, err := q.Exec(ctx, s.q(`DELETE FROM {s}`+table+` WHERE key IN (SELECT key FROM {s}`+table+` WHERE until < now() - interval '1 minute' LIMIT $1 FOR UPDATE SKIP LOCKED)`), pageExpired)
+				more = tag.RowsAffected() == pageExpired
+				return err
+			})
+			if err != nil {
+				return
+			}
 		}
 	}
 }

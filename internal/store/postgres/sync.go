@@ -56,7 +56,7 @@ func (s *Store) sync(ctx context.Context, what syncKind) error {
 
 const (
 	heartbeat  = 15 * time.Second // between looks while notifications arrive
-	cleanEvery = 10 * time.Minute
+	cleanEvery = time.Minute      // there is a row for each DPoP proof
 	longRetry  = 5 * time.Second
 )
 
