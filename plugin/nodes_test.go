@@ -161,6 +161,29 @@ func TestCase49ARefusedRefreshEndsTheSessionOnEveryNode(t *testing.T) {
 	}
 }
 
+func TestCase49ARefreshThatTimesOutLeavesTheSession(t *testing.T) {
+	config := alwaysDue()
+	config["timeout"] = 300
+	a, b, _ := twoNodes(t, config)
+	loggedIn(t, a, b)
+	if err := a.main.Faults().Set(provider.Fault{Name: "hang", Endpoint: provider.EndpointToken}); err != nil {
+		t.Fatal(err)
+	}
+	a.send(withCookies)
+	a.want(0)
+	if set := a.cookiesSet(); len(set) != 0 {
+		t.Errorf("cookies %q", set)
+	}
+	a.main.Faults().Clear()
+	a.lifetime(3600)
+	a.main.ResetRecords()
+	b.send(withCookies) // the other node may try at once
+	b.want(0)
+	if n := a.main.Count(provider.EndpointToken); n != 1 || len(b.cookiesSet()) != 1 {
+		t.Errorf("%d refreshes, cookies %q", n, b.cookiesSet())
+	}
+}
+
 func codeFlow() map[string]any {
 	c := alwaysDue()
 	c["auth_methods"] = []any{"authorization_code", "session"}

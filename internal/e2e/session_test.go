@@ -86,7 +86,7 @@ func TestCase44SessionsOfOtherConfigurations(t *testing.T) {
 	newBrowser(t).get("/both", "Cookie", cookie).want(t, 302)
 }
 
-func TestBoundSession(t *testing.T) {
+func TestCase45BoundSession(t *testing.T) {
 	b := newBrowser(t)
 	a := b.get("/bound", "Authorization", "Bearer "+mint(t, provider.TokenRequest{}), "User-Agent", "one").want(t, 200)
 	var cookie string

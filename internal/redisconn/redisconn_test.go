@@ -200,8 +200,8 @@ func TestClusterTLS(t *testing.T) {
 	works(t, connect(t, redisconn.Options{Cluster: nodes(cluster.Addrs()), TLS: true, Roots: cluster.Nodes[0].Roots}))
 }
 
-// TestPooledConnectionsDie is case 47: the request that meets them succeeds.
-func TestPooledConnectionsDie(t *testing.T) {
+// TestCase47PooledConnectionsDie is case 47: the request that meets them succeeds.
+func TestCase47PooledConnectionsDie(t *testing.T) {
 	for name, tls := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			s := testservers.StartRedis(t, testservers.RedisOptions{TLS: tls, Persist: true})

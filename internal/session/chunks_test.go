@@ -39,7 +39,7 @@ func TestLargeSessionIsSplitAndShrinks(t *testing.T) {
 	b.has(m, "alex", "small")
 }
 
-func TestPiecesOutOfPlace(t *testing.T) {
+func TestCase41PiecesOutOfPlace(t *testing.T) {
 	c := newClock()
 	m := c.manager(t, wide)
 	data := noise(14000)
@@ -85,7 +85,7 @@ func TestPiecesOutOfPlace(t *testing.T) {
 	})
 }
 
-func TestUselessCookies(t *testing.T) {
+func TestCase42UselessCookies(t *testing.T) {
 	m := newClock().manager(t)
 	for _, line := range []string{
 		"", " ", ";", "=", ";;;;", "session", "session=", "session= ", "session=\t", "session=1", "session=9", "session=0",

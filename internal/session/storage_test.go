@@ -77,7 +77,7 @@ func isDown(t *testing.T, set []string, err error) {
 	}
 }
 
-func TestStorageDown(t *testing.T) {
+func TestCase46StorageDown(t *testing.T) {
 	for _, kind := range []string{"store", "revocations"} {
 		t.Run(kind, func(t *testing.T) {
 			c := newClock()
@@ -207,7 +207,7 @@ func TestLogoutEndsWhatItsSessionWasJustRenewedTo(t *testing.T) {
 	renewed.hasNot(m, session.Revoked)
 }
 
-func TestCopyOfTheCookieDiesAtLogout(t *testing.T) {
+func TestCase52CopyOfTheCookieDiesAtLogout(t *testing.T) {
 	stores(t, func(t *testing.T, c *clock, in func(*session.Config)) {
 		if !c.ends(in) {
 			return
@@ -228,7 +228,7 @@ func TestCopyOfTheCookieDiesAtLogout(t *testing.T) {
 	})
 }
 
-func TestANewLoginTakesANewIDAndEndsTheOldSession(t *testing.T) {
+func TestCase26ANewLoginTakesANewIDAndEndsTheOldSession(t *testing.T) {
 	stores(t, func(t *testing.T, c *clock, in func(*session.Config)) {
 		m := c.manager(t, in)
 		b := newBrowser(t)

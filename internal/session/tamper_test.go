@@ -9,7 +9,7 @@ import (
 	"kong-openid-connect/internal/session"
 )
 
-func TestEveryTamperedCharacterIsRefused(t *testing.T) {
+func TestCase43EveryTamperedCharacterIsRefused(t *testing.T) {
 	stores(t, func(t *testing.T, c *clock, in func(*session.Config)) {
 		m := c.manager(t, in)
 		b := newBrowser(t)
@@ -68,7 +68,7 @@ func TestHeaderOfOneSessionWithPayloadOfAnother(t *testing.T) {
 	one.hasNot(m, session.BadPayload)
 }
 
-func TestWhoseSessionIsTaken(t *testing.T) {
+func TestCase44WhoseSessionIsTaken(t *testing.T) {
 	made := func(*session.Config) {}
 	cases := []struct {
 		name string
@@ -117,7 +117,7 @@ func TestSessionsMoveToANewSecret(t *testing.T) {
 	})
 }
 
-func TestBinding(t *testing.T) {
+func TestCase45Binding(t *testing.T) {
 	all := []session.Bind{session.BindIP, session.BindScheme, session.BindUserAgent}
 	cases := []struct {
 		name   string

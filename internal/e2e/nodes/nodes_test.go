@@ -293,10 +293,27 @@ func TestNodes(t *testing.T) {
 			t.Errorf("%d token requests", n)
 		}
 	})
+	t.Run("case 47: Redis restarts, and the next request is served", func(t *testing.T) {
+		cookie := c.login(t, "/redis", "redis")
+		var wg sync.WaitGroup
+		for range 8 { // fills the pools of both nodes
+			wg.Go(func() { onA(t).Get("/redis", "Cookie", cookie).Want(200) })
+			wg.Go(func() { onB(t).Get("/redis", "Cookie", cookie).Want(200) })
+		}
+		wg.Wait()
+		c.redis.Kill()
+		c.redis.Start()
+		onA(t).Get("/redis", "Cookie", cookie).Want(200)
+		onB(t).Get("/redis", "Cookie", cookie).Want(200)
+	})
 	t.Run("cases 46 and 47: Redis is killed under load and comes back", c.killedUnderLoad)
 	t.Run("case 46: Redis down is 503, and sessions come back", func(t *testing.T) {
 		cookie := c.login(t, "/redis", "redis")
+		callback, login := c.atCallback(t)
 		c.redis.Kill()
+		if a := c.balanced(t, c.a, callback, login).Want(503); a.SetsCookie("app") != nil {
+			t.Error("a login that could not be stored sets a session cookie")
+		}
 		a := onA(t).Get("/redis", "Cookie", cookie).Want(503)
 		if a.Header.Get("Retry-After") == "" || a.SetsCookie("redis") != nil {
 			t.Error("the answer does not say when to come again, or sets a cookie")

@@ -130,8 +130,8 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestPooledConnectionsDie is case 47.
-func TestPooledConnectionsDie(t *testing.T) {
+// TestCase47PooledConnectionsDie is case 47.
+func TestCase47PooledConnectionsDie(t *testing.T) {
 	for name, tls := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			m := testservers.StartMemcached(t, testservers.MemcachedOptions{TLS: tls})

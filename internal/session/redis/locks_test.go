@@ -32,8 +32,8 @@ func never(t *testing.T) func(context.Context) ([]byte, error) {
 	return func(context.Context) ([]byte, error) { t.Error("a second one ran"); return nil, nil }
 }
 
-// TestOneRefreshOnTwoNodes is case 48, as far as the lock goes, a hundred times.
-func TestOneRefreshOnTwoNodes(t *testing.T) {
+// TestCase48OneRefreshOnTwoNodes is case 48, as far as the lock goes, a hundred times.
+func TestCase48OneRefreshOnTwoNodes(t *testing.T) {
 	a, b, _ := twoNodes(t)
 	for round := range 100 {
 		var runs atomic.Int32

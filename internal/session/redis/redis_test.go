@@ -276,10 +276,10 @@ func TestRevokedAt(t *testing.T) {
 	}
 }
 
-// TestKilledUnderLoad is cases 46 and 47: while Redis is down every answer is a
+// TestCases46And47KilledUnderLoad is cases 46 and 47: while Redis is down every answer is a
 // failure, never "no such session", which would send callers to the login; when
 // it is back the sessions are, too.
-func TestKilledUnderLoad(t *testing.T) {
+func TestCases46And47KilledUnderLoad(t *testing.T) {
 	s := testservers.StartRedis(t, testservers.RedisOptions{Persist: true})
 	short := 300 * time.Millisecond
 	store := redis.New(connect(t, redisconn.Options{Address: at(s), ConnectTimeout: short, SendTimeout: short, ReadTimeout: short}), "", nil)

@@ -144,7 +144,7 @@ func TestPolling(t *testing.T) {
 	}
 }
 
-func TestOneOfManyOnTwoNodes(t *testing.T) {
+func TestCase48OneOfManyOnTwoNodes(t *testing.T) {
 	s := pgtest.Need(t, server)
 	kong := s.Kong(s.Database(t))
 	a, b := openStore(t, kong, Options{}), openStore(t, kong, Options{})
