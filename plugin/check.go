@@ -16,8 +16,7 @@ const maxFile = 16 << 20
 // Check validates this plugin's configurations in a file without Kong: a
 // declarative kong.yml (YAML or JSON; plugins at the top, in services and in
 // routes), KongPlugin resources of Kubernetes, one plugin entity, or one bare
-// configuration. Parameters not effective in this version are among the
-// findings. filename is for the findings only. A file without a configuration
+// configuration. filename is for the findings only. A file without a configuration
 // of the plugin is an error, so that a wrong file does not pass for a good one.
 func Check(r io.Reader, filename string) []param.Finding {
 	found := check(r)
@@ -202,8 +201,7 @@ func (k *checker) config(n *param.Node, path string) {
 	c, d, err := validated(read(n, param.FromUser))
 	found := d.Findings
 	if err == nil {
-		warnings, errors := NotEffective(c)
-		found = slices.Concat(found, warnings, errors)
+		found = slices.Concat(found, withoutDirectory(c))
 	}
 	for _, f := range found {
 		if f.Line == 0 {

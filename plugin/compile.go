@@ -43,6 +43,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		Credential:        path(c.CredentialClaim),
 		Groups:            path(c.AuthenticatedGroupsClaim),
 		Headers:           rp.NewHeaderPolicy(upstreamRules(c), downstreamRules(c)),
+		Principals:        principalPolicy(c, env),
 		Consumer:          consumerPolicy(c),
 		HideCredentials:   c.HideCredentials,
 		MaxHeader:         env.MaxHeaderLine,

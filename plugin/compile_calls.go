@@ -25,6 +25,7 @@ type Caches struct {
 	Introspection *cache.Cache[*introspected]
 	UserInfo      *cache.Cache[*rp.UserInfo]
 	Claims        *cache.Cache[*collected]
+	Principals    *cache.Cache[*rp.DirectoryEntry]
 }
 
 const (
@@ -36,7 +37,7 @@ const (
 // NewCaches returns empty caches.
 func NewCaches(now func() time.Time) *Caches {
 	o := cache.Options{Bytes: answerBytes, Budget: callBudget, Now: now}
-	return &Caches{cache.New[*rp.TokenResponse](o), cache.New[*introspected](o), cache.New[*rp.UserInfo](o), cache.New[*collected](o)}
+	return &Caches{cache.New[*rp.TokenResponse](o), cache.New[*introspected](o), cache.New[*rp.UserInfo](o), cache.New[*collected](o), cache.New[*rp.DirectoryEntry](o)}
 }
 
 // Count is what a cache has found and kept.

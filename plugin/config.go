@@ -50,8 +50,8 @@ type Config struct {
 // old spellings. What is wrong or worth a word is among the findings, a
 // reference to a vault that did not resolve too; the parameters that came from
 // a vault are among the references. The error is not nil when a finding is an
-// error. Validate and NotEffective are the caller's to ask, once for each
-// configuration that is new.
+// error. Validate is the caller's to ask, once for each configuration that is
+// new.
 func Read(data []byte) (*Config, param.Decoded, error) {
 	n, err := param.ParseJSON(data)
 	if err != nil {

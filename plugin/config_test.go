@@ -327,7 +327,6 @@ func FuzzConfig(f *testing.F) {
 		if (err != nil) != (len(d.Findings.Errors()) > 0) {
 			t.Fatalf("error %v, findings %v", err, d.Findings)
 		}
-		NotEffective(c)
 		c.Digest()
 		Check(bytes.NewReader(data), "fuzz")
 	})

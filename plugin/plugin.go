@@ -41,6 +41,7 @@ type Environment struct {
 	Claims        store.Claims        // what may be used once among all nodes; nil where nodes share nothing
 	Replays       token.Replays       // DPoP proofs that this process has seen
 	Proofs        store.Claims        // where all nodes claim those of theirs; nil: this process is alone
+	Directory     rp.Directory        // of principals; nil: there is none
 	Connections   *Connections        // to Redis
 	MaxHeaderLine int                 // bytes that one request header line may have; 0 for Kong's default
 	Now           func() time.Time
@@ -129,8 +130,9 @@ func (p *Plugin) forget(key [sha256.Size]byte) {
 
 func (p *Plugin) compile(cfg *Config) *compiled {
 	c := &compiled{findings: Validate(cfg)}
-	missing, refused := NotEffective(cfg)
-	c.findings = append(append(c.findings, missing...), refused...)
+	if p.env.Directory == nil {
+		c.findings = append(c.findings, withoutDirectory(cfg)...)
+	}
 	if c.err = c.findings.Err(); c.err != nil {
 		return c
 	}

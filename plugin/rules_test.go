@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"encoding/json"
-	"slices"
 	"strings"
 	"testing"
 
@@ -163,11 +162,6 @@ func TestWarnings(t *testing.T) {
 
 // Whatever the rules name must exist, so that nobody looks for it in vain.
 func TestFindingsNameParameters(t *testing.T) {
-	for _, p := range notYet {
-		if Declaration().Lookup(p.path) == nil {
-			t.Errorf("notYet has %q, which is no parameter", p.path)
-		}
-	}
 	var r rule
 	for _, r = range rules {
 		for _, check := range r.checks {
@@ -181,43 +175,5 @@ func TestFindingsNameParameters(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func TestNotEffective(t *testing.T) {
-	list := []pending{
-		{path: "auth_methods", values: "password userinfo"},
-		{path: "principals.enabled", refuse: true},
-		{path: "token_exchange", refuse: true},
-		{path: "cache_ttl"},
-		{path: "require_pushed_authorization_requests", refuse: true, inert: "false"},
-		{path: "response_mode", values: "jwt query.jwt", refuse: true},
-	}
-	for name, c := range map[string]struct {
-		config          string
-		warned, refused []string
-	}{
-		"default":      {``, []string{"auth_methods: password, userinfo is not"}, nil},
-		"methods":      {`,"auth_methods":["bearer"]`, nil, nil},
-		"record":       {`,"principals":{"enabled":true}`, []string{"auth_methods"}, []string{"principals.enabled: it is not"}},
-		"optional":     {`,"auth_methods":["bearer"],"token_exchange":{"subject_token_issuers":[{"issuer":"https://x"}]}`, nil, []string{"token_exchange"}},
-		"number":       {`,"auth_methods":["bearer"],"cache_ttl":5`, []string{"cache_ttl"}, nil},
-		"inert":        {`,"auth_methods":["bearer"],"require_pushed_authorization_requests":false`, nil, nil},
-		"not inert":    {`,"auth_methods":["bearer"],"require_pushed_authorization_requests":true`, nil, []string{"require_pushed"}},
-		"other value":  {`,"auth_methods":["bearer"],"response_mode":"form_post"`, nil, nil},
-		"missing mode": {`,"auth_methods":["bearer"],"response_mode":"query.jwt"`, nil, []string{"response_mode: query.jwt is not"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			config, _ := load(t, "{"+base+c.config+"}")
-			warnings, errors := notEffective(config, list)
-			match := func(found param.Findings, want []string) bool {
-				return slices.EqualFunc(found, want, func(f param.Finding, w string) bool {
-					return strings.HasPrefix(f.Path+": "+f.Message, w)
-				})
-			}
-			if !match(warnings, c.warned) || !match(errors, c.refused) {
-				t.Errorf("warnings %v, errors %v; want %q and %q", warnings, errors, c.warned, c.refused)
-			}
-		})
 	}
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"encoding/json"
+	"slices"
 	"sync"
 
 	"kong-openid-connect/internal/param"
@@ -35,6 +36,19 @@ func Schema() json.RawMessage {
 		panic(err) // the schema is constant; the first test finds it
 	}
 	return raw
+}
+
+// Status says what a parameter does, for the reference page.
+func Status(f *param.Field) string {
+	switch {
+	case f.Refused != "":
+		return "refused"
+	case slices.Contains(ignored, f.Path):
+		return "ignored"
+	case f.Deprecated != "" && f.Group == deprecatedGroup:
+		return "accepted"
+	}
+	return "effective"
 }
 
 // JSONSchema returns a JSON Schema of kong.yml with this plugin, for editors.

@@ -360,7 +360,7 @@ const referenceIntro = `# Parameters
 
 This page is made from the declarations in plugin/; run ` + "`go generate ./plugin`" + ` after changing one.
 
-Every parameter stands in the plugin's ` + "`config`" + `. *Since* is the version of Kong in which its Enterprise plugin got the parameter. *vault* means that a reference such as ` + "`{vault://env/name}`" + ` is accepted, *encrypted* that Kong's keyring encrypts it at rest. *Status* says what it does in this version: *not yet* has no effect and is warned about, *refused* is an error because going on without it would be unsafe.
+Every parameter stands in the plugin's ` + "`config`" + `. *Since* is the version of Kong in which its Enterprise plugin got the parameter. *vault* means that a reference such as ` + "`{vault://env/name}`" + ` is accepted, *encrypted* that Kong's keyring encrypts it at rest. *Status*: *effective* does what it says, *accepted* is an old spelling that is folded into another parameter, *ignored* has no effect in Kong's own plugin either, *refused* is an error.
 `
 
 func TestReferenceIsCurrent(t *testing.T) {

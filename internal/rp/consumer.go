@@ -121,11 +121,24 @@ func (x *Exchange) mapGroups(ctx context.Context, id *Identity) ([]string, error
 func (x *Exchange) principal(ctx context.Context, id *Identity) (*Principal, error) {
 	p := x.Policy
 	pr := &Principal{}
-	var err error
-	if pr.Consumer, err = x.mapConsumer(ctx, id); err != nil {
+	entry, err := x.lookUpPrincipal(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	if pr.ConsumerGroups, err = x.mapGroups(ctx, id); err != nil {
+	if pr.Consumer, err = x.attachedConsumer(ctx, entry); err != nil {
+		return nil, err
+	}
+	if pr.Consumer == nil {
+		if pr.Consumer, err = x.mapConsumer(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	if entry != nil {
+		pr.DirectoryID = entry.ID
+	}
+	if entry != nil && len(entry.Groups) > 0 && p.Principals.MatchGroups {
+		pr.ConsumerGroups = entry.Groups
+	} else if pr.ConsumerGroups, err = x.mapGroups(ctx, id); err != nil {
 		return nil, err
 	}
 	switch {

@@ -78,6 +78,7 @@ type Principal struct {
 	// ConsumerGroups are names for X-Consumer-Groups and the context; Kong's own
 	// groups cannot be attached through the protocol. nil: not set.
 	ConsumerGroups []string
+	DirectoryID    string // of the principal in a directory; "" where none was looked up
 	Anonymous      bool
 	kong           *KongToken
 }

@@ -41,33 +41,39 @@ type Identity struct {
 // Find looks a claim path up in the claim sources, in their one order: access
 // token, introspection, ID token, userinfo (behaviour.md 10.1.2, U61).
 func (id *Identity) Find(p claims.Path) (any, bool) {
+	v, _, ok := id.find(p)
+	return v, ok
+}
+
+// find also returns the claims of the source, whose issuer vouches for the value.
+func (id *Identity) find(p claims.Path) (v any, source claims.Object, ok bool) {
 	if id.Access != nil {
 		if v, ok := claims.Lookup(id.Access.Claims, p); ok {
-			return v, true
+			return v, id.Access.Claims, true
 		}
 	}
 	if id.Introspection != nil {
 		if v, ok := claims.Lookup(id.Introspection, p); ok {
-			return v, true
+			return v, id.Introspection, true
 		}
 	}
 	if id.ID != nil {
 		if v, ok := claims.Lookup(id.ID.Claims, p); ok {
-			return v, true
+			return v, id.ID.Claims, true
 		}
 		if v, ok := claims.Lookup(id.idExtra, p); ok {
-			return v, true
+			return v, id.ID.Claims, true
 		}
 	}
 	if id.UserInfo != nil && id.userInfoSource {
 		if v, ok := claims.Lookup(id.UserInfo, p); ok {
-			return v, true
+			return v, id.UserInfo, true
 		}
 		if v, ok := claims.Lookup(id.userInfoExtra, p); ok {
-			return v, true
+			return v, id.UserInfo, true
 		}
 	}
-	return nil, false
+	return nil, nil, false
 }
 
 // Subject returns the subject of the caller, or "".

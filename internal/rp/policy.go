@@ -49,6 +49,7 @@ type Policy struct {
 
 	Provider   Provider
 	Possession Possession // nil: proof of possession is off
+	Principals PrincipalPolicy
 	Consumer   ConsumerPolicy
 	Consumers  Consumers
 	KongTokens KongTokens // nil: Kong's OAuth2 tokens cannot be looked up

@@ -123,6 +123,11 @@ func (x *Exchange) principal(p *rp.Principal) error {
 	if err := x.exactly(consumer, credential); err != nil {
 		return fmt.Errorf("telling kong who the caller is: %w", err)
 	}
+	if p.DirectoryID != "" {
+		if err := x.link.pdk.Ctx.SetShared("authenticated_principal", cleanText(p.DirectoryID)); err != nil {
+			return fmt.Errorf("telling kong the caller's principal: %w", err)
+		}
+	}
 	if err := x.share("authenticated_groups", p.Groups); err != nil {
 		return err
 	}

@@ -393,6 +393,11 @@ func TestPrincipal(t *testing.T) {
 		kv.V.GetStructValue().GetFields()["id"].GetStringValue() != "sub" {
 		t.Errorf("credential %v, %v", kv, err)
 	}
+	out = decide(t, &rp.Decision{Authenticate: &rp.Principal{CredentialID: "sub", DirectoryID: "p\xff"}})
+	kv = &kong_plugin_protocol.KV{}
+	if len(out.Calls) != 3 || proto.Unmarshal(out.Calls[2].Args, kv) != nil || kv.K != "authenticated_principal" || kv.V.GetStringValue() != "p\ufffd" {
+		t.Errorf("principal %v", kv)
+	}
 	// Of a caller without either nobody is left who was there before.
 	out = decide(t, &rp.Decision{Authenticate: &rp.Principal{Groups: []string{}}})
 	for i, want := range []string{"authenticated_consumer", "authenticated_credential", "authenticated_groups"} {
