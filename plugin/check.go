@@ -19,14 +19,28 @@ const maxFile = 16 << 20
 // configuration. filename is for the findings only. A file without a configuration
 // of the plugin is an error, so that a wrong file does not pass for a good one.
 func Check(r io.Reader, filename string) []param.Finding {
-	found := check(r)
-	for i := range found {
-		found[i].File = filename
-	}
+	_, found := Configurations(r, filename, nil)
 	return found
 }
 
-func check(r io.Reader) param.Findings {
+// Configuration is one of a file.
+type Configuration struct {
+	Path   string // where it stands in the file
+	Config *Config
+}
+
+// Configurations is Check, and returns the configurations that are good as
+// well. References to a vault are replaced by what resolve knows; nil for none.
+func Configurations(r io.Reader, filename string, resolve func(reference string) (string, bool)) ([]Configuration, []param.Finding) {
+	k := checker{resolve: resolve}
+	found := k.check(r)
+	for i := range found {
+		found[i].File = filename
+	}
+	return k.good, found
+}
+
+func (k *checker) check(r io.Reader) param.Findings {
 	fail := func(format string, args ...any) param.Findings {
 		return param.Findings{{Severity: param.Error, Message: fmt.Sprintf(format, args...)}}
 	}
@@ -49,7 +63,6 @@ func check(r io.Reader) param.Findings {
 	if err != nil {
 		return fail("%v", err)
 	}
-	k := checker{}
 	if at := bytes.Index(data, []byte("${{")); at >= 0 {
 		k.found = append(k.found, param.Finding{
 			Severity: param.Warning, Line: 1 + bytes.Count(data[:at], []byte{'\n'}),
@@ -71,6 +84,9 @@ type checker struct {
 	found  param.Findings
 	seen   int         // configurations of this plugin
 	shared *param.Node // decK's _plugin_configs
+
+	resolve func(string) (string, bool) // references to a vault; nil for none
+	good    []Configuration
 }
 
 func (k *checker) fail(path string, line int, do, format string, args ...any) {
@@ -198,10 +214,16 @@ func (k *checker) protocols(n *param.Node, path string) {
 // config checks one configuration.
 func (k *checker) config(n *param.Node, path string) {
 	k.seen++
+	if k.resolve != nil {
+		n = resolved(n, k.resolve)
+	}
 	c, d, err := validated(read(n, param.FromUser))
 	found := d.Findings
 	if err == nil {
 		found = slices.Concat(found, withoutDirectory(c))
+	}
+	if found.Err() == nil {
+		k.good = append(k.good, Configuration{path, c})
 	}
 	for _, f := range found {
 		if f.Line == 0 {
@@ -216,6 +238,22 @@ func (k *checker) config(n *param.Node, path string) {
 		}
 		k.found = append(k.found, f)
 	}
+}
+
+// resolved returns n with its references to a vault replaced by what resolve knows.
+func resolved(n *param.Node, resolve func(string) (string, bool)) *param.Node {
+	out := *n
+	if v, ok := resolve(n.Text); n.Kind == param.TextKind && reference(n.Text) && ok {
+		out.Text = v
+	}
+	out.Items, out.Entries = slices.Clone(n.Items), slices.Clone(n.Entries)
+	for i := range out.Items {
+		out.Items[i] = resolved(out.Items[i], resolve)
+	}
+	for i := range out.Entries {
+		out.Entries[i].Value = resolved(out.Entries[i].Value, resolve)
+	}
+	return &out
 }
 
 // locate finds the line of a parameter, or of the nearest record around it.

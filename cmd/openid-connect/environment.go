@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -43,17 +44,19 @@ type process struct {
 	env     *plugin.Environment
 	backing *backing.Backing
 	metrics *metrics.Metrics
+	roots   *x509.CertPool               // authorities of the outside world; nil for the system's
 	admin   net.Listener                 // nil: switched off, or not to be had yet
 	socket  *server.Listener             // admin, where it is a Unix socket
 	address func() (net.Listener, error) // tries again for an address that another process has; nil: nothing to try
 	handler *admin.Handler
 	guard   admin.Guard
+	scratch string // directory to remove in the end; "" for none
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
 
-// newProcess builds what all instances share, and what serves the companion
-// admin endpoints.
+// newProcess builds what all instances share, and what answers the companion
+// admin endpoints. It listens nowhere yet.
 func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 	kong := kongSettings(o, log)
 	files, err := trusted(o, kong)
@@ -77,7 +80,7 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{backing: b, metrics: metrics.New(version)}
+	p := &process{backing: b, metrics: metrics.New(version), roots: roots}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -110,7 +113,7 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 		Discovery: backing.Discovery{Store: b.Store, Registry: providers}, Keys: backing.Keys{Set: b.Keys, Rotated: p.metrics.Rotated}, Health: b.Health, Log: log,
 		Metrics: p.metrics.Handler(),
 	})
-	return p, p.listen(o, log)
+	return p, nil
 }
 
 // ownSigner signs with the plugin's own published keys.
@@ -215,6 +218,9 @@ func (p *process) Close() {
 	}
 	if p.backing != nil {
 		p.backing.Close()
+	}
+	if p.scratch != "" {
+		_ = os.RemoveAll(p.scratch)
 	}
 }
 

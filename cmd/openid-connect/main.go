@@ -96,7 +96,7 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f.StringVar(&o.adminAPITokenFile, "admin-api-token-file", "", "`file` with the token for Kong's Admin API")
 	f.StringVar(&o.adminAPITokenHeader, "admin-api-token-header", "Kong-Admin-Token", "`header` that carries it")
 	f.Usage = func() {
-		fmt.Fprint(errs, "usage: openid-connect [flags]\n       openid-connect check FILE    check the plugin's entries of a kong.yml (- for a JSON configuration on standard input)\n       openid-connect schema        print the configuration's JSON Schema\n\nflags:\n")
+		fmt.Fprint(errs, "usage: openid-connect [flags]\n       openid-connect check FILE    check the plugin's entries of a kong.yml (- for a JSON configuration on standard input)\n       openid-connect doctor [-config FILE] [-issuer URL] [flags]    look at everything that it depends on, and say what to do\n       openid-connect schema        print the configuration's JSON Schema\n\nflags:\n")
 		f.PrintDefaults()
 	}
 	return f
@@ -107,6 +107,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		switch args[0] {
 		case "check":
 			return check(args[1:], in, out, errs)
+		case "doctor":
+			return doctor(ctx, args[1:], in, out, errs)
 		case "schema":
 			_, err := fmt.Fprintf(out, "%s\n", plugin.JSONSchema())
 			return exitCode(err, errs)
@@ -202,6 +204,9 @@ func serve(ctx context.Context, o *options, info server.Info, errs io.Writer) er
 		return err
 	}
 	defer proc.Close()
+	if err := proc.listen(o, log); err != nil {
+		return err
+	}
 	p := plugin.New(proc.env)
 	s := server.New(server.Options{Info: info, Plugin: p, Logger: log, EventTimeout: o.timeout})
 	publishServer(proc.metrics, s, p)
