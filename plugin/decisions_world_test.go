@@ -2,6 +2,7 @@ package plugin_test
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -45,6 +46,8 @@ type world struct {
 	answer   *rp.Decision // the last one
 	saved    map[string]string
 	seen     map[string]int
+	holder   *holder
+	front    *front
 }
 
 const clientSecret = "kong-secret-0123456789abcdef0123456789abcdef"
@@ -75,6 +78,8 @@ func newWorld(t *testing.T, c *decisionCase) *world {
 		t.Cleanup(func() { p.Close() })
 		*s = p
 	}
+	w.holder, w.front = newHolder(t, w.main), newFront(w)
+	w.kong.holder = w.holder
 	w.plugin = plugin.New(w.environment())
 	return w
 }
@@ -82,8 +87,10 @@ func newWorld(t *testing.T, c *decisionCase) *world {
 // environment is that of a process which shares nothing with others.
 func (w *world) environment() *plugin.Environment {
 	log, now := slog.New(slog.DiscardHandler), time.Now
+	roots := x509.NewCertPool()
+	roots.AddCert(w.front.Certificate())
 	return &plugin.Environment{
-		Providers: op.NewRegistry(op.Environment{Now: now, Log: log}), Tokens: token.NewCache(token.CacheOptions{Bytes: 1 << 20, MaxAge: time.Hour, Now: now}),
+		Connections: plugin.NewConnections(nil, now, nil), Replays: token.NewMemoryReplays(1000, now), Providers: op.NewRegistry(op.Environment{Roots: roots, Now: now, Log: log}), Tokens: token.NewCache(token.CacheOptions{Bytes: 1 << 20, MaxAge: time.Hour, Now: now}),
 		Caches: plugin.NewCaches(now), Entities: w.kong, Secrets: noSecrets{}, UsedLogins: session.NewUsed(now), Revocations: memory.New(1000, now), Now: now, Log: log,
 	}
 }
@@ -99,6 +106,7 @@ type kongData struct {
 	consumers []entities.Consumer
 	groups    []string
 	tokens    map[string]string // access token -> consumer id
+	holder    *holder
 }
 
 func (k *kongData) For(entities.Loader) entities.Lookups { return k }
@@ -119,12 +127,6 @@ func (k *kongData) ConsumerByUsername(_ context.Context, _, name string, fold bo
 }
 func (k *kongData) ConsumerByCustomID(_ context.Context, _, id string, _ bool) (*entities.Consumer, error) {
 	return k.find(func(c entities.Consumer) bool { return c.CustomID == id })
-}
-func (*kongData) Certificate(context.Context, string, string) (*entities.Certificate, error) {
-	return nil, entities.ErrNotFound
-}
-func (*kongData) CACertificate(context.Context, string) (*entities.CACertificate, error) {
-	return nil, entities.ErrNotFound
 }
 func (k *kongData) OAuth2Token(_ context.Context, _, t string) (*entities.OAuth2Token, error) {
 	if c, ok := k.tokens[t]; ok {
@@ -154,7 +156,7 @@ func (w *world) start(c *decisionCase) {
 		for _, r := range [][2]string{
 			{"https://idp.example.com/realms/main", w.main.URL}, {"https://idp.example.com/realms/one/certs", w.main.URL + "/jwks"}, {"https://idp.example.com/realms/two/certs", w.other.URL + "/jwks"},
 			{"https://idp.example.com/realms/one", w.main.URL}, {"https://idp.example.com/realms/two", w.other.URL}, {"https://idp.example.com/realms/other", w.other.URL},
-			{"https://keys.example.com/certs", w.main.URL + "/jwks"},
+			{"https://keys.example.com/certs", w.main.URL + "/jwks"}, {"https://partner.example.org/realms/main", w.other.URL},
 		} {
 			text = strings.ReplaceAll(text, r[0], r[1])
 		}
@@ -218,7 +220,10 @@ var placeholder = regexp.MustCompile(`\{\{([a-z0-9]+)((?: [^{} ]+)*)\}\}`)
 
 // expand replaces {{issuer}}, {{other}}, {{secret}}, {{basic user pass}},
 // {{token user scope...}}, {{opaque user scope...}}, {{foreign user scope...}},
-// {{expired user scope...}} and {{saved name}}.
+// {{expired user scope...}}, {{scoped scope...}} with those alone, and {{saved name}}; {{front}}, the token endpoint's
+// server over TLS; {{certbound name}}, a token bound to a certificate, and
+// {{cert name}}, that in base64; {{keybound}}, a token bound to a DPoP key, and
+// {{proof method url}} for it.
 func (w *world) expand(v any) any {
 	switch v := v.(type) {
 	case string:
@@ -265,6 +270,10 @@ func (w *world) place(s string) string {
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(args[0]+":"+strings.ReplaceAll(args[1], "SECRET", clientSecret)))
 	case "token":
 		return mint(w.main, provider.TokenRequest{})
+	case "scoped":
+		scopes := strings.Join(args, " ")
+		args = nil
+		return mint(w.main, provider.TokenRequest{Claims: map[string]any{"scope": scopes}})
 	case "foreign":
 		return mint(w.other, provider.TokenRequest{})
 	case "expired":
@@ -273,6 +282,16 @@ func (w *world) place(s string) string {
 		return mint(w.main, provider.TokenRequest{Claims: map[string]any{"iss": "https://stranger.example"}})
 	case "opaque":
 		return w.opaque(args)
+	case "front":
+		return w.front.URL
+	case "certbound":
+		return w.holder.certBound(args[0])
+	case "cert":
+		return base64.StdEncoding.EncodeToString(w.holder.certs[args[0]].Raw)
+	case "keybound":
+		return w.holder.keyBound()
+	case "proof":
+		return w.holder.proof(args[0], args[1])
 	case "saved":
 		if w.saved[args[0]] == "" {
 			w.t.Fatalf("nothing was saved as %s", args[0])
@@ -306,6 +325,8 @@ func (w *world) opaque(args []string) string {
 type call struct {
 	method, target string
 	body           []byte
+	cert           *x509.Certificate // of the TLS connection
+	trusted        bool              // Kong trusts the peer's headers
 }
 
 func (c *call) Fetch(_ context.Context, r *rp.Request, _ rp.Needs) error {
@@ -321,7 +342,13 @@ func (c *call) Body(_ context.Context, limit int64) ([]byte, error) {
 	}
 	return c.body, nil
 }
-func (*call) Variable(context.Context, string) (string, error) { return "", nil }
+func (c *call) Variable(_ context.Context, name string) (string, error) {
+	if name != "ssl_client_raw_cert" || c.cert == nil {
+		return "", nil
+	}
+	return pemOf(c.cert), nil
+}
+func (c *call) TrustedPeer(context.Context) (bool, error) { return c.trusted, nil }
 
 // send has the instance decide a request, and keeps its cookies.
 func (w *world) send(q decisionRequest) {
@@ -340,7 +367,8 @@ func (w *world) send(q decisionRequest) {
 			h["cookie"] = []string{strings.Join(list, "; ")}
 		}
 	}
-	c := &call{method: q.Method, target: w.expand(q.Target).(string), body: []byte(w.expand(q.Body).(string))}
+	c := &call{method: q.Method, target: w.expand(q.Target).(string), body: []byte(w.expand(q.Body).(string)), cert: w.holder.certs[q.TLS], trusted: q.Trusted}
+	w.front.calls = nil
 	if c.method == "" {
 		c.method = "GET"
 	}
