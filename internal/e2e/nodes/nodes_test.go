@@ -73,6 +73,16 @@ services:
         authorization_cookie_name: applogin
         session_storage: APPSTORAGE
         session_store_metadata: false
+  - name: generated-secret
+    paths: [/generated]
+    plugins:
+    - name: openid-connect
+      config:
+        issuer: ISSUER
+        client_id: [kong]
+        client_secret: [kong-secret-0123456789abcdef0123456789abcdef]
+        auth_methods: [bearer, password, session]
+        session_cookie_name: generated
   - name: memcached
     paths: [/memcached]
     plugins:

@@ -88,6 +88,9 @@ func TestNodesOfOneDatabase(t *testing.T) {
 			}
 		}
 	})
+	t.Run("one discovery serves both nodes, and a deletion ends its sessions on both", c.discoverOnce)
+	t.Run("keys that one node rotates are the other's too", c.rotateKeys)
+	t.Run("Postgres is stopped and started under load", c.databaseStoppedUnderLoad)
 	t.Run("Postgres down: sessions in cookies serve, and logins finish", func(t *testing.T) {
 		c.lifetime(t, 3600)
 		cookie := c.login(t, "/cookie-due", "cdue")
