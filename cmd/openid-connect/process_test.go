@@ -16,7 +16,12 @@ import (
 
 	"kong-openid-connect/internal/admin"
 	"kong-openid-connect/internal/kong/server"
+	"kong-openid-connect/internal/store/postgres/pgtest"
 )
+
+var database *pgtest.Server
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m, &database)) }
 
 // log is what a process writes while it runs.
 type log struct {
@@ -39,10 +44,20 @@ func (l *log) String() string {
 // startProcess runs the plugin server in a prefix until stop is called.
 func startProcess(t *testing.T, prefix string, args ...string) (l *log, stop func()) {
 	t.Helper()
+	l, stop = beginProcess(t, prefix, args...)
+	within(t, "serving", func() bool { return strings.Contains(l.String(), serving) })
+	return l, stop
+}
+
+const serving = "openid-connect: serving"
+
+// beginProcess is startProcess, without waiting until it serves.
+func beginProcess(t *testing.T, prefix string, args ...string) (l *log, stop func()) {
+	t.Helper()
 	l = new(log)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)
-	args = append([]string{"-kong-prefix", prefix, "-kong-setting", "database=off"}, args...)
+	args = append([]string{"-kong-prefix", prefix}, args...)
 	go func() { done <- run(ctx, args, strings.NewReader(""), l, l) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -51,7 +66,6 @@ func startProcess(t *testing.T, prefix string, args ...string) (l *log, stop fun
 		}
 	})
 	t.Cleanup(stop)
-	within(t, "serving\n"+l.String(), func() bool { return strings.Contains(l.String(), "openid-connect: serving") })
 	return l, stop
 }
 
@@ -79,7 +93,7 @@ func shortDir(t *testing.T) string {
 func TestSocketsGoWithTheirProcess(t *testing.T) {
 	prefix := shortDir(t)
 	socket := filepath.Join(prefix, admin.Socket)
-	_, stop := startProcess(t, prefix)
+	_, stop := startProcess(t, prefix, "-kong-setting", "database=off")
 	if fi, err := os.Lstat(socket); err != nil || fi.Mode() != fs.ModeSocket|0o600 {
 		t.Fatalf("admin socket: %v, %v", fi, err)
 	}
@@ -94,7 +108,7 @@ func TestSocketsGoWithTheirProcess(t *testing.T) {
 func TestAdminSocketOfASuccessorStays(t *testing.T) {
 	prefix := shortDir(t)
 	socket := filepath.Join(prefix, admin.Socket)
-	_, stop := startProcess(t, prefix)
+	_, stop := startProcess(t, prefix, "-kong-setting", "database=off")
 	successor, err := server.Listen(socket, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +131,7 @@ func TestAdminAddressOfAPredecessor(t *testing.T) {
 	}
 	defer old.Close()
 	address := old.Addr().String()
-	l, _ := startProcess(t, shortDir(t), "-admin-listen", address)
+	l, _ := startProcess(t, shortDir(t), "-kong-setting", "database=off", "-admin-listen", address)
 	if !strings.Contains(l.String(), "another process has the admin address") {
 		t.Errorf("it is not said:\n%s", l)
 	}
@@ -135,5 +149,32 @@ func TestAdminAddressOfAPredecessor(t *testing.T) {
 func TestSecretFileThatCannotBeRead(t *testing.T) {
 	if _, err := secretFile("-f", t.TempDir()); err == nil || strings.Contains(err.Error(), "empty") {
 		t.Errorf("a directory: %v", err)
+	}
+}
+
+// Ten nodes that start at once make the tables once.
+func TestTenServersOnOneDatabase(t *testing.T) {
+	s := pgtest.Need(t, database)
+	name := s.Database(t)
+	var args []string
+	for k, v := range s.Kong(name) {
+		args = append(args, "-kong-setting", k+"="+v)
+	}
+	var logs []*log
+	for range 10 {
+		l, _ := beginProcess(t, shortDir(t), args...)
+		logs = append(logs, l)
+	}
+	made := 0
+	for _, l := range logs {
+		within(t, "serving", func() bool { return strings.Contains(l.String(), serving) })
+		made += strings.Count(l.String(), "tables in Kong's database were made")
+		if strings.Contains(l.String(), "level=ERROR") || strings.Contains(l.String(), pgtest.Password) {
+			t.Errorf("the log of a node:\n%s", l)
+		}
+	}
+	out, err := s.SQL(name, "SELECT count(*) = max(version) FROM oidc_migrations")
+	if made != 1 || out != "t" || err != nil {
+		t.Errorf("%d nodes made the tables; each step once: %s, %v", made, out, err)
 	}
 }
