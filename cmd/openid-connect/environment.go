@@ -109,8 +109,13 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 		Audit:         audit,
 	}
 	publish(p.metrics, p.env.Tokens, p.env.Caches)
+	discovery := backing.Discovery{Store: b.Store, Registry: providers}
+	var status func(context.Context) admin.Status
+	if o.statusPage {
+		status = p.status(now(), discovery)
+	}
 	p.handler = admin.New(admin.Options{
-		Discovery: backing.Discovery{Store: b.Store, Registry: providers}, Keys: backing.Keys{Set: b.Keys, Rotated: p.metrics.Rotated}, Health: b.Health, Log: log,
+		Discovery: discovery, Status: status, Keys: backing.Keys{Set: b.Keys, Rotated: p.metrics.Rotated}, Health: b.Health, Log: log,
 		Metrics: p.metrics.Handler(),
 	})
 	return p, nil

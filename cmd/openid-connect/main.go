@@ -29,19 +29,20 @@ func main() {
 
 // options are the command line.
 type options struct {
-	prefix    string
-	dump      bool
-	version   bool
-	socket    string
-	mode      string
-	logLevel  string
-	logFile   string
-	logFormat string
-	auditLog  string
-	trustedCA string
-	maxHeader int
-	timeout   time.Duration
-	drain     time.Duration
+	prefix     string
+	dump       bool
+	version    bool
+	socket     string
+	mode       string
+	logLevel   string
+	logFile    string
+	logFormat  string
+	auditLog   string
+	statusPage bool
+	trustedCA  string
+	maxHeader  int
+	timeout    time.Duration
+	drain      time.Duration
 
 	settings            list
 	stateDir            string
@@ -92,6 +93,7 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f.StringVar(&o.adminListen, "admin-listen", "", "`host:port` of the admin endpoints, or \"off\" (default a Unix socket in the prefix)")
 	f.StringVar(&o.adminMode, "admin-socket-mode", "0600", "`mode` of the admin socket")
 	f.StringVar(&o.adminTokenFile, "admin-token-file", "", "`file` with the token that admin requests must bring; needed where -admin-listen is not loopback")
+	f.BoolVar(&o.statusPage, "status-page", false, "show a page about this process at /openid-connect/ of the admin endpoints")
 	f.StringVar(&o.adminAPI, "admin-api", "", "`URL` of Kong's Admin API (or unix:/path), where consumers and certificates are found without a database")
 	f.StringVar(&o.adminAPITokenFile, "admin-api-token-file", "", "`file` with the token for Kong's Admin API")
 	f.StringVar(&o.adminAPITokenHeader, "admin-api-token-header", "Kong-Admin-Token", "`header` that carries it")

@@ -25,6 +25,8 @@ type Options struct {
 	Health func(context.Context) Health
 	// Metrics answers GET of the metrics; nil where there are none.
 	Metrics http.Handler
+	// Status tells what the status page shows; nil where there is no such page.
+	Status func(context.Context) Status
 	// Extra are further endpoints by their first path element. They see the path as it came.
 	Extra map[string]http.Handler
 	// Log takes what went wrong; nil for nowhere.
@@ -67,6 +69,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	name, t, ok := parsePath(r.URL.EscapedPath())
+	if !ok && h.o.Status != nil && r.URL.Path == "/"+Root+"/" {
+		h.status(w, r)
+		return
+	}
 	if !ok {
 		notFound(w)
 		return

@@ -250,6 +250,30 @@ func (s *Set) PublicKey(ctx context.Context, kid string) ([]byte, error) {
 	return nil, ErrNotFound
 }
 
+// Pair describes a key pair without its keys.
+type Pair struct {
+	KID, Algorithm string
+	Previous       bool // published only; it signs no more
+	Created        time.Time
+}
+
+// Pairs returns the pairs that are held, in no order; none where the store was
+// never read. It asks nobody.
+func (s *Set) Pairs() []Pair {
+	s.mu.Lock()
+	held := s.held
+	s.mu.Unlock()
+	if held == nil {
+		return nil
+	}
+	all := make([]Pair, len(held.keys))
+	for i := range held.keys {
+		k := &held.keys[i]
+		all[i] = Pair{k.KID, k.Algorithm, k.Previous, k.Created}
+	}
+	return all
+}
+
 type published struct {
 	kid string
 	jwk json.RawMessage
