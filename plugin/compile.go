@@ -39,6 +39,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		Login:             loginPolicy(c),
 		Session:           rp.SessionPolicy{Disabled: methodSet(c.DisableSession), Reverify: c.Reverify, NoStore: c.SessionNoStore},
 		Logout:            logoutPolicy(c),
+		ProviderLogout:    providerLogoutPolicy(c),
 		Claims:            claimsPolicy(c),
 		Credential:        path(c.CredentialClaim),
 		Groups:            path(c.AuthenticatedGroupsClaim),
@@ -237,6 +238,7 @@ func loginPolicy(c *Config) rp.LoginPolicy {
 func logoutPolicy(c *Config) rp.LogoutPolicy {
 	l := rp.LogoutPolicy{
 		Suffix: c.LogoutURISuffix, QueryArg: c.LogoutQueryArg, PostArg: c.LogoutPostArg,
+		All:          c.LogoutAllSessions,
 		RevokeAccess: c.LogoutRevoke && c.LogoutRevokeAccessToken, RevokeRefresh: c.LogoutRevoke && c.LogoutRevokeRefreshToken,
 	}
 	for _, m := range c.LogoutMethods {

@@ -29,12 +29,13 @@ const (
 
 func newLogins(c *Config, env *Environment, digest [32]byte) (*logins, error) {
 	cfg := session.LoginConfig{
-		Cookie:        cookieOf(c.AuthorizationCookieName, c.AuthorizationCookiePath, c.AuthorizationCookieDomain, c.AuthorizationCookieSameSite, c.AuthorizationCookieHTTPOnly, c.AuthorizationCookieSecure),
-		Timeout:       seconds(c.AuthorizationRollingTimeout),
-		Digest:        digest,
-		MaxHeaderLine: env.MaxHeaderLine,
-		Used:          env.UsedLogins,
-		Now:           env.Now,
+		Cookie:          cookieOf(c.AuthorizationCookieName, c.AuthorizationCookiePath, c.AuthorizationCookieDomain, c.AuthorizationCookieSameSite, c.AuthorizationCookieHTTPOnly, c.AuthorizationCookieSecure),
+		Timeout:         seconds(c.AuthorizationRollingTimeout),
+		Digest:          digest,
+		PreviousSecrets: previousSecrets(c),
+		MaxHeaderLine:   env.MaxHeaderLine,
+		Used:            env.UsedLogins,
+		Now:             env.Now,
 	}
 	probe := cfg
 	probe.Secret = []byte("only to check the configuration")

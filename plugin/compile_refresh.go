@@ -93,7 +93,7 @@ func (s *sessions) handOver(ctx context.Context, m *session.Manager, b rp.Browse
 	if err != nil {
 		return nil, nil, sessionError(err)
 	}
-	t, err := unpack(o.Data)
+	t, err := unpack(o)
 	if err != nil {
 		return nil, nil, sessionError(err)
 	}

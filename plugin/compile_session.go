@@ -1,10 +1,12 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -83,17 +85,35 @@ func sessionSecret(c *Config, env *Environment) func(context.Context) ([]byte, e
 	return func(ctx context.Context) ([]byte, error) { return env.Secrets.SessionSecret(ctx, c.Issuer, scope) }
 }
 
+// previousSecrets are accepted for reading.
+func previousSecrets(c *Config) [][]byte {
+	var out [][]byte
+	for _, s := range c.SessionPreviousSecrets {
+		out = append(out, []byte(s.Reveal()))
+	}
+	return out
+}
+
 func cookieOf(name, path, domain string, site SameSite, httpOnly bool, secure *bool) session.Cookie {
 	return session.Cookie{Name: name, Path: path, Domain: domain, SameSite: session.SameSite(site), HTTPOnly: httpOnly, Secure: secure}
 }
 
 // sessions adapts package session to the core.
 type sessions struct {
-	manager  keyed[session.Manager]
-	binds    rp.Needs
-	names    []string
-	locks    store.Locks // nil: this process is alone
-	observer Observer    // nil: nobody counts
+	manager keyed[session.Manager]
+	binds   rp.Needs
+	names   []string
+	locks   store.Locks // nil: this process is alone
+
+	observer Observer // nil: nobody counts
+
+	where   storage
+	indexed bool          // the storage lists sessions by subject
+	life    time.Duration // of the longest session
+	issuer  string        // normalised
+	ends    *SessionEnds
+	now     func() time.Time
+	log     *slog.Logger
 }
 
 func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error) {
@@ -115,6 +135,7 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 		Digest:             digest,
 		HashStorageKey:     c.SessionHashStorageKey,
 		HashSubject:        c.SessionHashSubject,
+		PreviousSecrets:    previousSecrets(c),
 		MaxHeaderLine:      env.MaxHeaderLine,
 		LoginCookie:        c.AuthorizationCookieName,
 		Store:              where.store,
@@ -122,7 +143,17 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 		Revocations:        where.revocations,
 		Now:                env.Now,
 	}
-	s := &sessions{names: []string{c.SessionCookieName}, locks: where.locks, observer: env.Observer}
+	warning, err := where.reach(c, env)
+	if err != nil {
+		return nil, err
+	}
+	if warning != "" {
+		env.Log.Warn("openid-connect: " + warning)
+	}
+	s := &sessions{
+		names: []string{c.SessionCookieName}, locks: where.locks, where: where, indexed: cfg.StoreMetadata, issuer: normalIssuer(c),
+		ends: &env.Ends, observer: env.Observer, now: env.Now, log: env.Log,
+	}
 	if c.SessionRemember {
 		s.names = append(s.names, c.SessionRememberCookieName)
 	}
@@ -138,15 +169,18 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 	// What is wrong with the configuration is said when the instance starts.
 	probe := cfg
 	probe.Secret = []byte("only to check the configuration")
-	if _, err := session.NewManager(probe); err != nil {
+	checked, err := session.NewManager(probe)
+	if err != nil {
 		return nil, err
 	}
+	s.life = checked.MaxLife()
 	s.manager.secret = sessionSecret(c, env)
 	s.manager.make = func(secret []byte) (*session.Manager, error) {
 		full := cfg
 		full.Secret = secret
 		return session.NewManager(full)
 	}
+	env.Ends.add(s)
 	return s, nil
 }
 
@@ -184,7 +218,7 @@ func (s *sessions) Open(ctx context.Context, b rp.Browser) (*rp.Session, error) 
 		}
 		return nil, nil
 	}
-	t, err := unpack(opened.Data)
+	t, err := unpack(opened)
 	if err != nil {
 		return nil, nil // sealed by a version that wrote otherwise: no session
 	}
@@ -206,6 +240,7 @@ func (s *sessions) Start(ctx context.Context, b rp.Browser, subject string, t rp
 		return nil, nil, err
 	}
 	n := session.New(subject, pack(t))
+	n.Issuer, n.SID = t.Issuer, t.SID
 	cookies, err := m.Save(ctx, input(b), n)
 	if err != nil {
 		return nil, nil, sessionError(err)
@@ -232,7 +267,7 @@ func (s *sessions) Touch(ctx context.Context, b rp.Browser, x *rp.Session) (*rp.
 		return nil, nil, sessionError(err)
 	}
 	// Whoever lost a renewal holds what the winner stored.
-	t, err := unpack(o.Data)
+	t, err := unpack(o)
 	if err != nil {
 		return nil, nil, sessionError(err)
 	}
@@ -298,15 +333,15 @@ func pack(t rp.StoredTokens) []byte {
 	return b
 }
 
-func unpack(b []byte) (rp.StoredTokens, error) {
+func unpack(o *session.Session) (rp.StoredTokens, error) {
 	var s stored
-	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec := json.NewDecoder(bytes.NewReader(o.Data))
 	dec.UseNumber()
 	if err := dec.Decode(&s); err != nil {
 		return rp.StoredTokens{}, err
 	}
 	t := rp.StoredTokens{
-		Method: rp.Method(s.Method), Client: s.Client, AccessToken: token.Opaque(s.AccessToken), IDToken: token.Opaque(s.IDToken),
+		Issuer: o.Issuer, SID: o.SID, Method: rp.Method(s.Method), Client: s.Client, AccessToken: token.Opaque(s.AccessToken), IDToken: token.Opaque(s.IDToken),
 		RefreshToken: token.Opaque(s.RefreshToken), TokenType: s.TokenType, Scope: s.Scope, Introspection: s.Introspection, UserInfo: s.UserInfo,
 	}
 	if s.Expiry != 0 {

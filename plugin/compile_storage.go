@@ -3,6 +3,7 @@ package plugin
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"os"
@@ -123,6 +124,9 @@ type storage struct {
 	store       session.Store // nil: in the cookie
 	revocations session.Revocations
 	agreement
+	name   string // of the list of revocations, equal for equal ones
+	kind   string // session_storage
+	shared bool   // other nodes read the list too
 }
 
 // agreement is what nodes agree by: one refresh of a session at a time, one use
@@ -138,7 +142,7 @@ type agreement struct {
 func agree(c *Config, env *Environment) (agreement, error) {
 	record, socket, prefix := &c.Redis.Redis, c.Redis.Socket, c.Redis.Prefix
 	switch {
-	case c.SessionStorage == SessionStorageRedis:
+	case c.SessionStorage == SessionStorageRedis, c.SessionRevocationStorage == RevocationStorageRedis:
 	case env.Claims == nil && c.ClusterCacheStrategy == ClusterCacheStrategyRedis:
 		record, socket, prefix = &c.ClusterCacheRedis, "", clustercache.DefaultPrefix
 	default:
@@ -154,19 +158,25 @@ func agree(c *Config, env *Environment) (agreement, error) {
 
 // openStorage returns the storage of session_storage. It performs no I/O.
 func openStorage(c *Config, env *Environment) (storage, error) {
-	s := storage{revocations: env.Revocations}
+	s := storage{revocations: env.Revocations, name: "node", kind: string(c.SessionStorage), shared: env.SharedList}
 	var err error
 	if s.agreement, err = agree(c, env); err != nil {
 		return s, err
 	}
-	switch c.SessionStorage {
-	case SessionStorageRedis:
+	if c.SessionStorage == SessionStorageRedis || c.SessionRevocationStorage == RevocationStorageRedis {
 		conn, err := env.Connections.Redis(&c.Redis.Redis, c.Redis.Socket)
 		if err != nil {
 			return s, fmt.Errorf("redis: %w", err)
 		}
 		r := redis.New(conn, c.Redis.Prefix, env.Now)
-		s.store, s.revocations = r, r
+		s.revocations, s.shared = r, true
+		key := redisKey(&c.Redis.Redis, c.Redis.Socket)
+		s.name = "redis/" + hex.EncodeToString(key[:]) + c.Redis.Prefix
+		if c.SessionStorage == SessionStorageRedis {
+			s.store = r
+		}
+	}
+	switch c.SessionStorage {
 	case SessionStorageMemcached, SessionStorageMemcache:
 		o := memcached.Options{
 			Host: c.SessionMemcachedHost, Port: int(c.SessionMemcachedPort), Socket: c.SessionMemcachedSocket, Prefix: c.SessionMemcachedPrefix,

@@ -435,3 +435,15 @@ type HTTPVersion float64
 // OneOf implements param.NumberEnum. Version 1.0 is refused by a rule that
 // says why.
 func (HTTPVersion) OneOf() []float64 { return []float64{1.0, 1.1} }
+
+// RevocationStorage is where sessions that ended before their time are listed.
+type RevocationStorage string
+
+// Values of RevocationStorage.
+const (
+	RevocationStorageAuto  RevocationStorage = "auto"
+	RevocationStorageRedis RevocationStorage = "redis"
+)
+
+// OneOf implements param.Enum.
+func (RevocationStorage) OneOf() []string { return []string{"auto", "redis"} }

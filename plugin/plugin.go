@@ -37,6 +37,9 @@ type Environment struct {
 	Entities      Entities                                      // Kong's own data
 	UsedLogins    *session.Used
 	Revocations   session.Revocations // ids of sessions that were ended before their time
+	SharedList    bool                // other nodes read Revocations too
+	DataPlane     bool                // of a hybrid cluster: there are other nodes
+	Ends          SessionEnds         // what ends sessions of several configurations
 	Locks         store.Locks         // one refresh at a time among all nodes; nil: this process is alone
 	Claims        store.Claims        // what may be used once among all nodes; nil where nodes share nothing
 	Replays       token.Replays       // DPoP proofs that this process has seen

@@ -50,6 +50,7 @@ var rules = []rule{
 	{name: "consumers", run: checkConsumers},
 	{name: "headers", run: checkHeaders},
 	{name: "logout", run: checkLogout},
+	{name: "logout by the provider", run: checkProviderLogout},
 }
 
 // needed matches a field that is given.

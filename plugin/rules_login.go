@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"fmt"
+	urlpath "path"
 	"slices"
 	"strings"
 
@@ -109,11 +110,22 @@ func badAttribute(s string) bool {
 	return strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c >= 0x7f || c == ';' || c == ',' })
 }
 
+// maxPreviousSecrets is how many secrets from before are tried for a cookie.
+const maxPreviousSecrets = 7
+
 // checkSession looks at secrets and timers.
 func checkSession(c *Config, r *report) {
 	secret := c.SessionSecret.Reveal()
 	if secret != "" && len(secret) < 16 && !param.IsReference(secret) {
 		r.warn("session_secret", "take 32 random bytes", "is shorter than 16 bytes, so it can be guessed")
+	}
+	if n := len(c.SessionPreviousSecrets); n > maxPreviousSecrets {
+		r.err("session_previous_secrets", fmt.Sprintf("keep the last %d", maxPreviousSecrets), "has %d elements", n)
+	}
+	for i, s := range c.SessionPreviousSecrets {
+		if old := s.Reveal(); len(old) < 16 && !param.IsReference(old) {
+			r.warn(fmt.Sprintf("session_previous_secrets[%d]", i+1), "take it out as soon as session_absolute_timeout has passed", "is shorter than 16 bytes, so it can be guessed")
+		}
 	}
 	timers := []struct {
 		path  string
@@ -141,7 +153,7 @@ func checkSession(c *Config, r *report) {
 func checkLogout(c *Config, r *report) {
 	trigger := c.LogoutURISuffix + c.LogoutQueryArg + c.LogoutPostArg
 	if trigger == "" {
-		for _, p := range []string{"logout_revoke", "logout_redirect_uri"} {
+		for _, p := range []string{"logout_revoke", "logout_redirect_uri", "logout_all_sessions"} {
 			if !Declaration().IsDefault(c, p) {
 				r.warn(p, "set logout_uri_suffix, logout_query_arg or logout_post_arg", "has no effect, because nothing triggers a logout")
 			}
@@ -149,5 +161,34 @@ func checkLogout(c *Config, r *report) {
 	}
 	if trigger != "" && len(c.LogoutMethods) == 0 {
 		r.warn("logout_methods", "list POST", "is empty, so nothing triggers a logout")
+	}
+}
+
+// checkProviderLogout looks at the paths on which a provider ends sessions.
+func checkProviderLogout(c *Config, r *report) {
+	// In the order in which a request is held against them.
+	paths := []struct{ param, suffix string }{
+		{"backchannel_logout_uri_suffix", c.BackchannelLogoutURISuffix},
+		{"frontchannel_logout_uri_suffix", c.FrontchannelLogoutURISuffix},
+		{"logout_uri_suffix", c.LogoutURISuffix},
+	}
+	for i, p := range paths[:2] {
+		if p.suffix == "" {
+			continue
+		}
+		if len(p.suffix) < 2 || p.suffix[0] != '/' || urlpath.Clean(p.suffix) != p.suffix || strings.ContainsFunc(p.suffix, func(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune("?#%\\;", c) }) {
+			r.err(p.param, "write the end of a path, such as /backchannel-logout", "is no end of a path")
+		}
+		if !c.uses(MethodSession) {
+			r.err(p.param, "add session to auth_methods, or take it out", "is set, but there are no sessions to end")
+		}
+		for _, later := range paths[i+1:] {
+			if strings.HasSuffix(later.suffix, p.suffix) {
+				r.err(later.param, "give it another end", "ends in %s, so that no request would reach it", p.param)
+			}
+		}
+	}
+	if c.FrontchannelLogoutURISuffix != "" && c.SessionCookieSameSite != SameSiteNone {
+		r.warn("session_cookie_same_site", "write None unless the provider is of the same site", "is %s, so browsers keep the session's cookie from frames of other sites, and frontchannel_logout_uri_suffix ends nothing there", c.SessionCookieSameSite)
 	}
 }

@@ -13,7 +13,7 @@ func (*Redis) EntityChecks() []param.Check {
 
 // checkStorage looks at the two connections to Redis, where they are used.
 func checkStorage(c *Config, r *report) {
-	sessions := c.SessionStorage == SessionStorageRedis
+	sessions := c.SessionStorage == SessionStorageRedis || c.SessionRevocationStorage == RevocationStorageRedis
 	checkRedis("redis", &c.Redis.Redis, c.Redis.Socket, sessions, r)
 	cluster := c.ClusterCacheStrategy == ClusterCacheStrategyRedis
 	checkRedis("cluster_cache_redis", &c.ClusterCacheRedis, "", cluster, r)

@@ -97,6 +97,8 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 		OwnSigner:     p.ownSigner,
 		UsedLogins:    session.NewUsed(now),
 		Revocations:   b.Store,
+		SharedList:    b.Mode == "postgres",
+		DataPlane:     kong["role"] == "data_plane",
 		Locks:         b.Store,
 		Claims:        b.Claims,
 		Replays:       token.NewMemoryReplays(maxReplays, now),

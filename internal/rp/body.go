@@ -103,6 +103,18 @@ func (r *Request) BodyArg(ctx context.Context, name string) (string, bool, error
 	return "", false, nil
 }
 
+// formValue returns an argument of a form body that stands there once; "" where
+// it does not, or where the body is no form.
+func (r *Request) formValue(ctx context.Context, name string) (string, error) {
+	if err := r.parseForm(ctx); err != nil {
+		return "", err
+	}
+	if v := r.form.values[name]; r.form.kind == formURLEncoded && len(v) == 1 {
+		return v[0], nil
+	}
+	return "", nil
+}
+
 func (r *Request) parseForm(ctx context.Context) error {
 	if r.form != nil {
 		return nil

@@ -42,6 +42,9 @@ func (x *Exchange) decide(ctx context.Context) (*Decision, error) {
 	if d := x.resourceMetadata(ctx); d != nil {
 		return d, nil
 	}
+	if d := x.providerLogout(ctx); d != nil {
+		return d, nil
+	}
 	if !p.RunOnPreflight && r.Method == "OPTIONS" {
 		return x.preflight(), nil
 	}

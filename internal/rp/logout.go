@@ -15,6 +15,7 @@ type LogoutPolicy struct {
 	Methods                     []string // HTTP methods that may
 	Suffix, QueryArg, PostArg   string   // triggers; "" = none
 	RevokeAccess, RevokeRefresh bool
+	All                         bool // every session of the subject ends
 }
 
 func (l *LogoutPolicy) enabled() bool { return l.Suffix != "" || l.QueryArg != "" || l.PostArg != "" }
@@ -38,6 +39,12 @@ func (x *Exchange) logout(ctx context.Context) (*Decision, error) {
 		b, err := x.writer(ctx)
 		if err != nil {
 			return nil, err
+		}
+		if l.All && s != nil {
+			// First: where this fails the session is still there to try again with.
+			if err := p.Sessions.EndSubject(ctx, s.Tokens.Issuer, s.Subject); err != nil {
+				return nil, asError(err)
+			}
 		}
 		cookies, err := p.Sessions.Destroy(ctx, b, s)
 		x.cookies = append(x.cookies, cookies...)

@@ -174,7 +174,9 @@ func (x *Exchange) keepSession(ctx context.Context, id *Identity) error {
 		Method: id.Method, Client: id.Client, AccessToken: id.AccessToken, IDToken: id.IDToken, RefreshToken: id.RefreshToken,
 		TokenType: id.TokenType, Scope: id.Scope, Expiry: id.Expiry, Introspection: id.Introspection, UserInfo: id.UserInfo,
 	}
-	s, cookies, err := p.Sessions.Start(ctx, b, id.Subject(), t, x.presented)
+	subject := ""
+	subject, t.Issuer, t.SID = x.loginOf(ctx, id)
+	s, cookies, err := p.Sessions.Start(ctx, b, subject, t, x.presented)
 	if err != nil {
 		if id.Method == MethodAuthorizationCode {
 			return asError(err)
@@ -185,6 +187,35 @@ func (x *Exchange) keepSession(ctx context.Context, id *Identity) error {
 	id.Session = s
 	x.cookies = append(x.cookies, cookies...)
 	return nil
+}
+
+// loginOf names a login as the provider will when it ends: by the ID token where
+// there is one, for subjects of access tokens may differ by the audience.
+func (x *Exchange) loginOf(ctx context.Context, id *Identity) (subject, issuer, sid string) {
+	var sources []claims.Object
+	for _, t := range []*token.Token{id.ID, id.Access} {
+		if t != nil {
+			sources = append(sources, t.Claims)
+		}
+	}
+	for _, c := range append(sources, id.Introspection, id.UserInfo) {
+		if subject, _ = c["sub"].(string); subject != "" {
+			issuer, _ = c["iss"].(string)
+			break
+		}
+	}
+	for _, c := range sources {
+		if sid, _ = c["sid"].(string); sid != "" {
+			break
+		}
+	}
+	if issuer != "" {
+		return subject, issuer, sid
+	}
+	if md, err := x.Policy.Provider.Metadata(ctx); err == nil {
+		return subject, md.Issuer, sid
+	}
+	return subject, x.Policy.Issuer, sid
 }
 
 // unbound reports whether a session would outlive a bond of its credential:

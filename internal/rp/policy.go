@@ -34,6 +34,7 @@ type Policy struct {
 	Code              CodePolicy
 	Login             LoginPolicy
 	Logout            LogoutPolicy
+	ProviderLogout    ProviderLogoutPolicy
 	Session           SessionPolicy
 	Claims            ClaimsPolicy
 	StepUp            StepUpPolicy
@@ -192,7 +193,7 @@ func (p *Policy) needs() Needs {
 	if p.Resource.Resource != "" || p.Code.Fragment {
 		n |= NeedMethod | NeedTarget
 	}
-	if p.Logout.enabled() {
+	if p.Logout.enabled() || p.ProviderLogout.enabled() {
 		n |= NeedMethod | NeedTarget
 	}
 	if p.Anonymous != "" {

@@ -156,6 +156,8 @@ type Provider interface {
 	VerifyAccessToken(ctx context.Context, client int, raw token.Opaque, m Method) (*token.Token, error)
 	// VerifyIDToken verifies an ID token (OpenID Connect Core 3.1.3.7).
 	VerifyIDToken(ctx context.Context, raw token.Opaque, want IDTokenExpectation) (*token.Token, error)
+	// VerifyLogoutToken verifies a logout token of the provider's.
+	VerifyLogoutToken(ctx context.Context, raw token.Opaque) (*token.Logout, error)
 	// Decode reads a token that this program has verified before and kept sealed.
 	Decode(raw token.Opaque) (*token.Token, error)
 }
@@ -176,6 +178,8 @@ type Session struct {
 // StoredTokens is what a session keeps.
 type StoredTokens struct {
 	Method       Method
+	Issuer       string // who vouched for the session's subject
+	SID          string // the login at the provider; "" where it names none
 	Client       int
 	AccessToken  token.Opaque
 	IDToken      token.Opaque
@@ -213,6 +217,10 @@ type Sessions interface {
 	Touch(ctx context.Context, b Browser, s *Session) (*Session, []string, error)
 	// Destroy ends a session, or removes the cookies that b carries when s is nil.
 	Destroy(ctx context.Context, b Browser, s *Session) ([]string, error)
+	// EndLogin ends the sessions that a logout token names, once.
+	EndLogin(ctx context.Context, l *token.Logout) error
+	// EndSubject ends all sessions of a subject that have begun.
+	EndSubject(ctx context.Context, issuer, subject string) error
 	// Owns reports whether a cookie of this name is one of the session's.
 	Owns(cookie string) bool
 	// Binds reports whether sessions are bound to the client's address or scheme,

@@ -25,6 +25,7 @@ const (
 	keyless  = "keyless"  // its key set is broken at first
 	broken   = "broken"   // has no discovery document
 	mismatch = "mismatch" // names another issuer
+	logouts  = "logouts"  // signs by RS256 alone, and tells of logouts
 )
 
 func startFoundation() (*foundation, error) {
@@ -32,10 +33,13 @@ func startFoundation() (*foundation, error) {
 	client := provider.Client{ID: "kong", Secret: "kong-secret-0123456789abcdef0123456789abcdef", AuthMethods: []string{provider.AuthBasic}, LoopbackRedirects: true}
 	for _, mode := range responseModes {
 		f.by[mode] = map[string]*provider.Server{}
-		for _, use := range []string{plain, single, rotating, keyless, broken, mismatch} {
+		for _, use := range []string{plain, single, rotating, keyless, broken, mismatch, logouts} {
 			o := provider.Options{Clients: []provider.Client{client}}
 			if use == mismatch {
 				o.Metadata = map[string]any{"issuer": foreign}
+			}
+			if use == logouts {
+				o.Metadata = map[string]any{"id_token_signing_alg_values_supported": []string{"RS256"}}
 			}
 			s, err := provider.Start("127.0.0.1:0", o)
 			if err != nil {
@@ -79,6 +83,9 @@ func (f *foundation) routes() []route {
 				route{path + "-openid", c.with(config{"scopes": []string{"openid"}})},
 				route{path + "-secret", c.with(config{"client_secret": []string{"wrong-wrong-wrong-wrong-wrong-wrong"}})},
 				route{path + "-strict", c.with(config{"verify_parameters": true})})
+			if use == logouts {
+				out = append(out, logoutRoutes(path, c)...)
+			}
 		}
 	}
 	return out

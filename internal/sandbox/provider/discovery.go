@@ -42,6 +42,8 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *exchange) {
 		"authorization_response_iss_parameter_supported": true,
 		"backchannel_logout_supported":                   true,
 		"backchannel_logout_session_supported":           true,
+		"frontchannel_logout_supported":                  true,
+		"frontchannel_logout_session_supported":          true,
 		"claims_supported": []string{"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "acr", "sid", "name",
 			"preferred_username", "email", "email_verified", "groups", "roles"},
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -32,23 +33,37 @@ func (p *Provider) endSession(w http.ResponseWriter, x *exchange) {
 			return
 		}
 	}
-	p.logOut(x.r, sid)
+	frames := p.logOut(x.r, sid)
 	http.SetCookie(w, p.cookie("", -1))
+	if len(frames) > 0 {
+		p.page(w, http.StatusOK, "logout", loggedOut{frames, withState(target, x.form.Get("state"))})
+		return
+	}
 	if target == "" {
 		p.page(w, http.StatusOK, "message", message{"You are logged out", "This window may be closed."})
 		return
 	}
-	if state := x.form.Get("state"); state != "" {
-		u, err := url.Parse(target)
-		if err == nil {
-			q := u.Query()
-			q.Set("state", state)
-			u.RawQuery = q.Encode()
-			target = u.String()
-		}
-	}
-	w.Header().Set("Location", target)
+	w.Header().Set("Location", withState(target, x.form.Get("state")))
 	w.WriteHeader(http.StatusSeeOther)
+}
+
+func withState(target, state string) string {
+	return withQuery(target, func(q url.Values) {
+		if state != "" {
+			q.Set("state", state)
+		}
+	})
+}
+
+func withQuery(target string, edit func(url.Values)) string {
+	u, err := url.Parse(target)
+	if err != nil || target == "" {
+		return target
+	}
+	q := u.Query()
+	edit(q)
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
 // readHint verifies an ID token of ours; that it has expired does not matter.
@@ -82,8 +97,9 @@ func (p *Provider) readHint(hint string) (client, sid string, ok bool) {
 }
 
 // logOut ends the browser's login and the one of the sid, revokes what came from
-// them, and tells the clients that asked for it.
-func (p *Provider) logOut(r *http.Request, sid string) {
+// them, and tells the clients that asked for it. It returns what a page has to
+// frame (OpenID Connect Front-Channel Logout section 3).
+func (p *Provider) logOut(r *http.Request, sid string) (frames []string) {
 	ended := map[string]*login{}
 	p.mu.Lock()
 	cookie, _ := r.Cookie(p.cookieName())
@@ -107,6 +123,33 @@ func (p *Provider) logOut(r *http.Request, sid string) {
 		wg.Go(func() { p.notify(r.Context(), n.client, n.sub, n.sid) })
 	}
 	wg.Wait()
+	for _, n := range notices {
+		if c := p.client(n.client); c != nil && c.FrontchannelLogoutURI != "" {
+			frames = append(frames, withQuery(c.FrontchannelLogoutURI, func(q url.Values) {
+				q.Set("iss", p.Issuer())
+				q.Set("sid", n.sid)
+			}))
+		}
+	}
+	return frames
+}
+
+// Notice is a logout token that was sent, and what the client answered.
+type Notice struct {
+	Client, Token string
+	Status        int
+	Header        http.Header
+	Body          string
+}
+
+// maxNotices bounds what is remembered.
+const maxNotices = 200
+
+// Notices lists the last logout tokens that were sent, oldest first.
+func (p *Provider) Notices() []Notice {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.notices)
 }
 
 // notify sends a logout token (OpenID Connect Back-Channel Logout section 2.5).
@@ -133,6 +176,12 @@ func (p *Provider) notify(ctx context.Context, client, sub, sid string) {
 	if err != nil {
 		return
 	}
-	io.Copy(io.Discard, io.LimitReader(res.Body, maxForm))
-	res.Body.Close()
+	defer res.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(res.Body, maxForm)) // what came of it is shown
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.notices) >= maxNotices {
+		p.notices = slices.Delete(p.notices, 0, maxNotices/2)
+	}
+	p.notices = append(p.notices, Notice{client, signed, res.StatusCode, res.Header, string(body)})
 }

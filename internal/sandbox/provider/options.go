@@ -104,6 +104,8 @@ type Client struct {
 	// BackchannelLogoutURI receives a logout token when a login that this
 	// client took part in ends.
 	BackchannelLogoutURI string `json:"backchannel_logout_uri,omitempty"`
+	// FrontchannelLogoutURI is framed, with iss and sid, by the page after a logout.
+	FrontchannelLogoutURI string `json:"frontchannel_logout_uri,omitempty"`
 
 	// Lifetimes in seconds; 300 for access and ID tokens, 1800 for refresh
 	// tokens and 60 for codes if zero.

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"html/template"
 	"net/http"
+	"net/url"
+	"strings"
 )
 
 //go:embed pages.html
@@ -28,6 +30,22 @@ type formPost struct {
 	Fields         []field
 }
 
+// loggedOut tells other applications by frames, then leads on.
+type loggedOut struct {
+	Frames []string
+	Target string
+}
+
+func (l loggedOut) origins() []string {
+	var out []string
+	for _, f := range l.Frames {
+		if u, err := url.Parse(f); err == nil {
+			out = append(out, u.Scheme+"://"+u.Host)
+		}
+	}
+	return out
+}
+
 type message struct{ Title, Text string }
 
 // page renders one of pages.html. There is no form-action in the policy:
@@ -39,6 +57,9 @@ func (p *Provider) page(w http.ResponseWriter, status int, name string, data any
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; script-src 'sha256-"+
 		base64.StdEncoding.EncodeToString(sum[:])+"'")
+	if out, ok := data.(loggedOut); ok {
+		h.Set("Content-Security-Policy", h.Get("Content-Security-Policy")+"; frame-src "+strings.Join(out.origins(), " "))
+	}
 	w.WriteHeader(status)
 	// The headers are out: an error can only be a reader that has gone.
 	pages.ExecuteTemplate(w, name, data)

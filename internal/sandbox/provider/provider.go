@@ -35,6 +35,7 @@ type Provider struct {
 	clients map[string]*Client
 	users   map[string]*User
 	state   state
+	notices []Notice
 }
 
 // New makes a provider. It returns an error that names the client or user that
