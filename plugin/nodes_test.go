@@ -44,7 +44,7 @@ func twoNodes(t *testing.T, config map[string]any, edit ...func(*plugin.Environm
 	}
 	revocations := memory.New(1000, time.Now)
 	c = &claims{seen: map[string]bool{}}
-	b = &world{t: t, main: a.main, other: a.other, kong: a.kong, jar: map[string]string{}, saved: map[string]string{}, seen: map[string]int{}}
+	b = &world{t: t, main: a.main, other: a.other, holder: a.holder, front: a.front, kong: a.kong, jar: map[string]string{}, saved: map[string]string{}, seen: map[string]int{}}
 	for _, w := range []*world{a, b} {
 		env := w.environment()
 		env.Locks, env.Claims, env.Revocations = locks, c, revocations
