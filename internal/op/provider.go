@@ -29,6 +29,7 @@ type Provider struct {
 	counter  atomic.Uint64 // the last generation that was given
 	restored sync.Once
 	warned   sync.Map // messages that were logged once
+	learned  sync.Map // audienceKind by the service's name, and of the last under ""
 }
 
 // state is what is known of a provider. It is immutable.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"kong-openid-connect/internal/op/clientauth"
 	"kong-openid-connect/internal/token"
@@ -149,22 +150,90 @@ func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer,
 			return connections.do(ctx, call{name: s.name, method: http.MethodPost, url: address, header: header, form: form})
 		})
 	}
-	a, err := send(address)
-	if err == nil && method.UsesAssertion() && a.refusesClient() {
-		// RFC 7523 section 3 names the token endpoint as the audience, and some
-		// providers know no other of theirs. It goes to no other host than that one.
-		if other, terr := p.address(ctx, tokenService, method); terr == nil && other != address && hostOf(other) == host {
-			a, err = send(other)
+	if !method.UsesAssertion() {
+		a, err := send(address)
+		return a, host, err
+	}
+	first := p.audience(ctx, s, method, address)
+	a, err := send(first)
+	if err != nil || !a.refusesClient() {
+		return a, host, err
+	}
+	for kind := range audienceKinds {
+		other := p.audienceOf(ctx, kind, method, address)
+		if other == "" || other == first || kind == tokenAudience && other == address {
+			continue
+		}
+		if a, err = send(other); err != nil || !a.refusesClient() {
+			if err == nil && a.status < 500 {
+				p.learned.Store(s.name, kind)
+				p.learned.Store("", kind)
+			}
+			break
 		}
 	}
 	return a, host, err
 }
 
-// refusesClient reports whether the answer is invalid_client (RFC 6749 section 5.2).
+// audienceKind is what the audience of an assertion is.
+type audienceKind int
+
+// The kinds, in the order in which they are tried. RFC 7523 section 3 names the
+// token endpoint, and some providers know no other; FAPI 2.0 (section 5.3.2.1)
+// lets them take nothing but the issuer.
+const (
+	endpointAudience audienceKind = iota
+	tokenAudience
+	issuerAudience
+	audienceKinds
+)
+
+// audience returns what a service is tried with first: what it has taken, or
+// else what another of the provider's has taken at last, or else its address.
+func (p *Provider) audience(ctx context.Context, s service, method clientauth.Method, address string) string {
+	for _, name := range []string{s.name, ""} {
+		if v, ok := p.learned.Load(name); ok {
+			if kind, ok := v.(audienceKind); ok {
+				if audience := p.audienceOf(ctx, kind, method, address); audience != "" {
+					return audience
+				}
+			}
+		}
+	}
+	return address
+}
+
+// audienceOf returns the audience of a kind; "" where there is none. An
+// assertion for one host goes to no other.
+func (p *Provider) audienceOf(ctx context.Context, kind audienceKind, method clientauth.Method, address string) string {
+	audience := address
+	switch kind {
+	case tokenAudience:
+		audience, _ = p.address(ctx, tokenService, method)
+	case issuerAudience:
+		if m, err := p.Metadata(ctx); err == nil {
+			audience = m.Issuer
+		} else {
+			audience = ""
+		}
+	}
+	if audience != "" && hostOf(audience) != hostOf(address) {
+		return ""
+	}
+	return audience
+}
+
+// refusesClient reports whether the answer refuses the client's proof: it is
+// invalid_client (RFC 6749 section 5.2), or, as Keycloak has it under its FAPI
+// profiles, an invalid_request that complains of the assertion's audience.
 func (a *answer) refusesClient() bool {
 	if a.status != http.StatusBadRequest && a.status != http.StatusUnauthorized {
 		return false
 	}
 	o, err := a.object()
-	return err == nil && stringOf(o, "error") == "invalid_client"
+	if err != nil {
+		return false
+	}
+	code := stringOf(o, "error")
+	return code == "invalid_client" || code == "invalid_request" && strings.Contains(stringOf(o, "error_description"), "audience in client assertion")
 }

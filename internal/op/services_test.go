@@ -189,20 +189,27 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// TestAssertionForATokenEndpoint: a provider that knows its token endpoint as
-// the audience of assertions only, as Keycloak does at revocation.
-func TestAssertionForATokenEndpoint(t *testing.T) {
+// TestAudienceOfAssertions: providers that know another audience than the
+// endpoint that is called: the token endpoint's, as Keycloak does at
+// revocation, or the issuer, as FAPI 2.0 has it.
+func TestAudienceOfAssertions(t *testing.T) {
 	for _, c := range []struct {
-		name    string
-		calls   int
-		refused bool
+		name        string
+		takes       func(i *idp) string
+		elsewhere   bool
+		first, next int // calls that the first and the next revocation make
+		refused     bool
 	}{
-		{"same host", 2, false},
-		{"another host", 1, true},
+		{"the endpoint", func(i *idp) string { return i.URL + "/revocation?tenant=t" }, false, 1, 1, false},
+		{"the token endpoint", func(i *idp) string { return i.URL + tokenPath }, false, 2, 1, false},
+		{"the issuer", func(i *idp) string { return i.URL }, false, 3, 1, false},
+		{"nothing", func(*idp) string { return "" }, false, 3, 3, true},
+		{"the token endpoint, on another host", func(i *idp) string { return i.URL + tokenPath }, true, 1, 1, true},
+		{"the issuer, on another host", func(i *idp) string { return i.URL }, true, 1, 1, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			i, p := newServices(t)
-			if c.name == "another host" {
+			if c.elsewhere {
 				i.set(func(i *idp) {
 					i.document["revocation_endpoint"] = strings.Replace(i.URL, "127.0.0.1", "localhost", 1) + "/revocation"
 				})
@@ -222,15 +229,18 @@ func TestAssertionForATokenEndpoint(t *testing.T) {
 					t.Error(err)
 				}
 				audiences = append(audiences, claims.Aud)
-				if claims.Aud != i.URL+tokenPath {
+				if claims.Aud != c.takes(i) {
 					w.Header().Set("Content-Type", "application/json")
 					w.WriteHeader(http.StatusUnauthorized)
 					io.WriteString(w, `{"error":"invalid_client"}`)
 				}
 			})
-			err := p.Revoke(t.Context(), RevocationRequest{Client: cl, Token: "rt"})
-			if (err != nil) != c.refused || len(audiences) != c.calls {
-				t.Errorf("audiences %q: %v", audiences, err)
+			for _, calls := range []int{c.first, c.next} {
+				audiences = nil
+				err := p.Revoke(t.Context(), RevocationRequest{Client: cl, Token: "rt"})
+				if (err != nil) != c.refused || len(audiences) != calls {
+					t.Errorf("audiences %q, want %d: %v", audiences, calls, err)
+				}
 			}
 		})
 	}
