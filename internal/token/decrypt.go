@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -104,6 +105,19 @@ func parseDecryptionKey(jwk []byte) (k decryptionKey, ok bool, err error) {
 		return k, len(private) >= 16, nil
 	}
 	return k, false, nil
+}
+
+// IsEncryptionKey reports whether a JWK says that it is for encryption and
+// nothing else (RFC 7517 sections 4.2 and 4.4).
+func IsEncryptionKey(jwk []byte) bool {
+	var m struct {
+		Use string `json:"use"`
+		Alg string `json:"alg"`
+	}
+	if json.Unmarshal(jwk, &m) != nil {
+		return false
+	}
+	return m.Use == "enc" || slices.Contains(keyManagement, jose.KeyAlgorithm(m.Alg))
 }
 
 // Open decrypts a JWE in compact serialization. What it returns comes from

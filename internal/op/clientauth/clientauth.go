@@ -81,7 +81,9 @@ func New(o Options) (*Client, error) {
 			return nil, fmt.Errorf("client_auth client_secret_jwt: %w", err)
 		}
 	}
-	if o.JWK != nil && (o.Algorithm == "" || !secret) {
+	if o.JWK != nil && token.IsEncryptionKey(o.JWK) {
+		c.jwk = nil // it opens what is encrypted for the client; own signs
+	} else if o.JWK != nil && (o.Algorithm == "" || !secret) {
 		c.keyJWT, err = token.NewKeySigner(o.JWK, o.Algorithm)
 		if err != nil {
 			return nil, fmt.Errorf("client_jwk: %w", err)

@@ -1,6 +1,7 @@
 package clientauth
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -91,6 +92,10 @@ func TestAssertions(t *testing.T) {
 		{"key", Options{ID: "c", JWK: private}, PrivateKeyJWT, "ES256"},
 		{"key and algorithm", Options{ID: "c", JWK: private, Algorithm: "ES256"}, PrivateKeyJWT, "ES256"},
 		{"own key", Options{ID: "c", Own: func(alg string) (*token.Signer, error) { asked = alg; return own, nil }}, PrivateKeyJWT, "ES256"},
+		{"own key beside one that opens what is encrypted", Options{
+			ID: "c", JWK: bytes.Replace(private, []byte("{"), []byte(`{"use":"enc","alg":"ECDH-ES",`), 1),
+			Own: func(string) (*token.Signer, error) { return own, nil },
+		}, PrivateKeyJWT, "ES256"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, h, err := authenticate(t, c.o, c.method)
