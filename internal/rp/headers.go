@@ -104,14 +104,35 @@ func (x *Exchange) preflight() *Decision {
 func (x *Exchange) headers(ctx context.Context, d *Decision, id *Identity) error {
 	p := x.Policy
 	x.strip(&d.Upstream, false)
+	up, err := x.trade(ctx, id)
+	if err != nil {
+		return err
+	}
 	var long string
-	if d.Upstream.Set, long = x.apply(p.Headers.Upstream, id); long != "" {
+	if d.Upstream.Set, long = x.apply(p.Headers.Upstream, up); long != "" {
 		return &Error{Description: "the value of request header " + long + " is too long to be sent", Reason: "header_too_long"}
 	}
 	if d.Downstream.Set, long = x.apply(p.Headers.Downstream, id); long != "" {
 		p.warn(ctx, "the value of a response header is too long; it is left out", "header", long)
 	}
 	return nil
+}
+
+// trade returns the identity that the service is shown: with the access token
+// that token_exchange_endpoint gives for the caller's (behaviour.md 16.2), and
+// the claims of the caller's. A token of Kong's own means nothing there.
+func (x *Exchange) trade(ctx context.Context, id *Identity) (*Identity, error) {
+	p := x.Policy
+	if !p.LegacyExchange || id.AccessToken == "" || id.Origin == MethodKongOAuth2 {
+		return id, nil
+	}
+	traded, err := p.Provider.LegacyExchange(ctx, id.AccessToken, id.Expiry)
+	if err != nil {
+		return nil, asError(err)
+	}
+	up := *id
+	up.AccessToken = traded
+	return &up, nil
 }
 
 // apply returns the fields of the rules that have a value, and the name of one

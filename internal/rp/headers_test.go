@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -236,6 +238,40 @@ func (e *exchanging) Exchange(context.Context, int, token.Opaque) (*TokenRespons
 
 func (e *exchanging) Decode(raw token.Opaque) (*token.Token, error) {
 	return &token.Token{Raw: raw, Claims: e.sent}, nil
+}
+
+// trading gives other for every token at the legacy endpoint, or refuses.
+type trading struct {
+	fakeProvider
+	refuse bool
+}
+
+func (e *trading) LegacyExchange(context.Context, token.Opaque, time.Time) (token.Opaque, error) {
+	if e.refuse {
+		return "", &Error{Description: "refused", Reason: "token_exchange"}
+	}
+	return other, nil
+}
+
+func TestLegacyExchangeIsForTheServiceAlone(t *testing.T) {
+	rule := []HeaderRule{{Name: "X-Token", Source: FromAccessToken}, {Name: "X-Sub", Source: FromClaim, Path: claims.Path{"sub"}}}
+	for _, refuse := range []bool{false, true} {
+		p := bearerPolicy(nil)
+		p.LegacyExchange = true
+		p.Headers = NewHeaderPolicy(rule, rule)
+		p.Provider = &trading{fakeProvider{tokens: map[string]claims.Object{jws: {"sub": "s"}}}, refuse}
+		d := p.Decide(t.Context(), newRequest("GET", "/", "", Header{"authorization": {"Bearer " + jws}}))
+		if refuse {
+			if d.Respond == nil || d.Respond.Status != 500 {
+				t.Errorf("refused: %+v", d)
+			}
+			continue
+		}
+		if d.Respond != nil || !slices.Contains(d.Upstream.Set, Field{"X-Token", other}) || !slices.Contains(d.Upstream.Set, Field{"X-Sub", "s"}) ||
+			!slices.Contains(d.Downstream.Set, Field{"X-Token", jws}) {
+			t.Errorf("up %v, down %v", d.Upstream.Set, d.Downstream.Set)
+		}
+	}
 }
 
 // bound notes what it is asked to prove, and refuses bound tokens.

@@ -275,7 +275,9 @@ func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, er
 	if err != nil {
 		return nil, err
 	}
-	if cb.issuer != "" && !isIssuer(md.Issuer, cb.issuer) || cb.issuer == "" && md.ResponseISS {
+	// The ID token beside the code names the issuer too, and providers leave the argument out then.
+	named := cb.issuer != "" || p.Code.Hybrid && cb.idToken != ""
+	if cb.issuer != "" && !isIssuer(md.Issuer, cb.issuer) || !named && md.ResponseISS {
 		return nil, deny("callback_issuer", "the authorization response is not from the expected issuer (RFC 9207)")
 	}
 	switch cb.errorCode {
