@@ -247,6 +247,10 @@ func (p *relyingProvider) AuthorizationURL(ctx context.Context, r rp.Authorizati
 		full.ClientArgs = append(full.ClientArgs, op.Field{Name: f.Name, Value: token.Opaque(f.Value)})
 	}
 	u, err := p.provider.AuthorizationURL(ctx, full)
+	if e := (*op.Error)(nil); errors.As(err, &e) && e.Kind == op.Refused {
+		// Whoever begins a login has brought nothing that could be refused.
+		return "", &rp.Error{Description: "the provider refused the request for a login: " + e.Code, Reason: "provider_refused", Err: err}
+	}
 	if err != nil {
 		return "", providerError(err)
 	}
