@@ -65,10 +65,14 @@ func clientTable(oidcProvider bool) map[string]Client {
 		{ID: "signed", Auth: AuthBasic, Use: "userinfo as JWT; introspection too where asked for"},
 		{ID: "encrypted", Auth: AuthBasic, KeyIDs: []string{"client-rsa-enc"}, Use: "ID token, userinfo and JARM encrypted with RSA-OAEP-256"},
 		{ID: "fapi", Auth: AuthPrivateKeyJWT, KeyIDs: []string{"client-ec"}, Use: "FAPI 2.0 security profile: PAR, PKCE, DPoP"},
+		{ID: "fapi-key", Auth: AuthPrivateKeyJWT, KeyIDs: []string{"client-ec"}, Use: "FAPI 2.0 security profile but for sender-constrained tokens"},
+		{ID: "fapi-tls", Auth: AuthTLS, Certificate: "tls", Use: "FAPI 2.0 security profile: PAR, PKCE, certificate-bound access tokens"},
+		{ID: "fapi-signing", Auth: AuthPrivateKeyJWT, KeyIDs: []string{"client-ec"}, Use: "as fapi-key, with FAPI 2.0 message signing: JAR and JARM"},
 	}
 	if oidcProvider {
 		both = append(both,
 			Client{ID: "opaque", Auth: AuthBasic, Use: "opaque access tokens, good for userinfo, introspection and revocation"},
+			Client{ID: "dpop-opaque", Auth: AuthBasic, Use: "as dpop, with opaque access tokens"},
 			Client{ID: "self-signed", Auth: AuthSelfSignedTLS, Certificate: "self-signed", Use: "registered self-signed certificate"},
 			Client{ID: "encrypted-ec", Auth: AuthBasic, KeyIDs: []string{"client-ec-enc"}, Use: "as encrypted, with ECDH-ES"},
 			Client{ID: "fapi-message", Auth: AuthPrivateKeyJWT, KeyIDs: []string{"client-ec"}, Use: "FAPI 2.0 message signing: JAR and JARM as well"})

@@ -91,6 +91,16 @@ func (n nodeControl) updateClient(ctx context.Context, id string, changes map[st
 	return fetchJSON(ctx, http.DefaultClient, http.MethodPatch, n.base+"/testing/clients/"+url.PathEscape(id), nil, changes, nil)
 }
 
+// TrustIssuer makes oidc-provider exchange tokens of another issuer (RFC 8693),
+// whose keys are at an address. Keycloak's standard exchange knows no such thing.
+func (p *Provider) TrustIssuer(ctx context.Context, issuer, keys string) error {
+	n, ok := p.control.(nodeControl)
+	if !ok {
+		return fmt.Errorf("%s exchanges its own tokens only", p.Name)
+	}
+	return fetchJSON(ctx, http.DefaultClient, http.MethodPost, n.base+"/testing/issuers", nil, map[string]string{"issuer": issuer, "jwks_uri": keys}, nil)
+}
+
 func (n nodeControl) tlsCounts(ctx context.Context) (map[string]int, error) {
 	var counts struct {
 		TLS map[string]int `json:"tls"`

@@ -203,6 +203,13 @@ func (p *Provider) HTTPClient(certificate string) *http.Client {
 	}
 }
 
+// Browser returns a browser without cookies that trusts the provider's authority.
+func (p *Provider) Browser() *Browser {
+	b := NewBrowser()
+	b.client.Transport = p.HTTPClient("").Transport
+	return b
+}
+
 // Metadata fetches the discovery document of an issuer of this provider.
 func (p *Provider) Metadata(ctx context.Context, issuer string) (map[string]any, error) {
 	var doc map[string]any

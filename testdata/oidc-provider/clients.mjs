@@ -86,6 +86,38 @@ export function clients(keys, selfSigned) {
       response_modes: ['jwt'],
       jwks: publicKeys('client-ec'),
     }),
+    client('fapi-key', {
+      token_endpoint_auth_method: 'private_key_jwt',
+      token_endpoint_auth_signing_alg: 'ES256',
+      id_token_signed_response_alg: 'PS256',
+      grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
+      access_token_format: 'jwt',
+      require_pushed_authorization_requests: true,
+      jwks: publicKeys('client-ec'),
+    }),
+    client('fapi-tls', {
+      token_endpoint_auth_method: 'tls_client_auth',
+      tls_client_auth_subject_dn: 'CN=tls',
+      id_token_signed_response_alg: 'PS256',
+      grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
+      access_token_format: 'jwt',
+      tls_client_certificate_bound_access_tokens: true,
+      require_pushed_authorization_requests: true,
+    }),
+    client('fapi-signing', {
+      token_endpoint_auth_method: 'private_key_jwt',
+      token_endpoint_auth_signing_alg: 'ES256',
+      id_token_signed_response_alg: 'PS256',
+      authorization_signed_response_alg: 'PS256',
+      request_object_signing_alg: 'ES256',
+      grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
+      access_token_format: 'jwt',
+      require_pushed_authorization_requests: true,
+      require_signed_request_object: true,
+      response_modes: ['jwt'],
+      jwks: publicKeys('client-ec'),
+    }),
+    client('dpop-opaque', { dpop_bound_access_tokens: true }),
   ];
   if (selfSigned) {
     const cert = new X509Certificate(selfSigned);

@@ -1,6 +1,6 @@
 // Grants that the library does not have: password (RFC 6749 section 4.3), which
 // gateways still meet, and token exchange (RFC 8693).
-import { createLocalJWKSet, jwtVerify } from 'jose';
+import { createLocalJWKSet, decodeJwt, jwtVerify } from 'jose';
 import { errors } from 'oidc-provider';
 import { api } from './clients.mjs';
 
@@ -38,7 +38,7 @@ async function accessToken(provider, ctx, { accountId, grantId, gty, scope, aske
   return { value: await at.save(), at };
 }
 
-export function registerGrants(provider, { users, publicKeys, findAccount }) {
+export function registerGrants(provider, { users, publicKeys, trusted, findAccount }) {
   const keys = createLocalJWKSet(publicKeys);
 
   provider.registerGrantType('password', async (ctx) => {
@@ -87,8 +87,14 @@ export function registerGrants(provider, { users, publicKeys, findAccount }) {
     let of = await provider.AccessToken.find(subject);
     if (!of) {
       try {
-        const { payload } = await jwtVerify(subject, keys, { issuer: provider.issuer, typ: 'at+jwt' });
-        of = { accountId: payload.sub, scope: payload.scope };
+        const { iss } = decodeJwt(subject);
+        if (trusted.has(iss)) {
+          const { payload } = await jwtVerify(subject, trusted.get(iss), { issuer: iss });
+          of = { accountId: users.find((u) => u.username === payload.preferred_username).sub, scope: payload.scope };
+        } else {
+          const { payload } = await jwtVerify(subject, keys, { issuer: provider.issuer, typ: 'at+jwt' });
+          of = { accountId: payload.sub, scope: payload.scope };
+        }
       } catch {
         throw new errors.InvalidGrant('the subject token is not valid');
       }

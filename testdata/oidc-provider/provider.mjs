@@ -18,10 +18,12 @@
 //   DELETE /testing/counts       starts to count anew
 //   PATCH /testing/clients/{id}  changes a client's metadata, for instance
 //                                backchannel_logout_uri
+//   POST /testing/issuers        {"issuer","jwks_uri"} whose tokens are exchanged
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
+import { createRemoteJWKSet } from 'jose';
 import Provider from 'oidc-provider';
 import { api, clients as makeClients } from './clients.mjs';
 import { registerGrants } from './grants.mjs';
@@ -204,7 +206,9 @@ provider.use(async (ctx, next) => {
   await next();
   if (tls && ctx.path === '/.well-known/openid-configuration' && ctx.body) ctx.body.mtls_endpoint_aliases = aliases;
 });
-registerGrants(provider, { users, publicKeys, findAccount: configuration.findAccount });
+// Key sets by issuer: those whose tokens are exchanged beside our own.
+const trusted = new Map();
+registerGrants(provider, { users, publicKeys, trusted, findAccount: configuration.findAccount });
 
 // The tests' gateways listen on ports that are not known beforehand.
 const loopback = (uri) => {
@@ -232,10 +236,15 @@ async function testing(req, res, path) {
     if (req.method === 'DELETE') counts = { http: {}, tls: {} };
     return answer(res, 200, counts);
   }
-  const id = decodeURIComponent(path.replace('/testing/clients/', ''));
-  if (req.method !== 'PATCH' || !clients.has(id)) return answer(res, 404, { error: 'not found' });
   let body = '';
   for await (const chunk of req) body += chunk;
+  if (path === '/testing/issuers' && req.method === 'POST') {
+    const { issuer: other, jwks_uri: keys } = JSON.parse(body);
+    trusted.set(other, createRemoteJWKSet(new URL(keys)));
+    return answer(res, 200, {});
+  }
+  const id = decodeURIComponent(path.replace('/testing/clients/', ''));
+  if (req.method !== 'PATCH' || !clients.has(id)) return answer(res, 404, { error: 'not found' });
   const changed = { ...clients.get(id), ...JSON.parse(body) };
   for (const [name, value] of Object.entries(changed)) if (value === null) delete changed[name];
   clients.set(id, changed);

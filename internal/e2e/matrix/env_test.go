@@ -1,9 +1,11 @@
 package matrix
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sync"
@@ -36,8 +38,9 @@ type route struct {
 type world struct {
 	gateway *harness.Gateway
 	sandbox *idp
-	real    map[string]*idp // those that this machine can run
-	keys    *foundation     // providers of the foundation's modules
+	real    map[string]*idp  // those that this machine can run
+	keys    *foundation      // providers of the foundation's modules
+	legacy  *httptest.Server // exchanges tokens in its own way
 }
 
 var shared = struct {
@@ -100,6 +103,13 @@ func start(dir, plugin string, real map[string]*idp) (*world, error) {
 		return nil, err
 	}
 	onStop(w.keys.stop)
+	w.legacy = newLegacy(w)
+	onStop(w.legacy.Close)
+	if k, p := real["keycloak"], real["oidc-provider"]; k != nil && p != nil {
+		if err := p.real.TrustIssuer(context.Background(), k.issuer, k.issuer+"/protocol/openid-connect/certs"); err != nil {
+			return nil, err
+		}
+	}
 	up, err := upstream.Start("127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -113,16 +123,22 @@ func start(dir, plugin string, real map[string]*idp) (*world, error) {
 		routes = append(routes, methodRoutes(p)...)
 		routes = append(routes, loginRoutes(p)...)
 		routes = append(routes, clientRoutes(p)...)
+		routes = append(routes, requestRoutes(p)...)
+		routes = append(routes, possessionRoutes(p)...)
+		routes = append(routes, exchangeRoutes(w, p)...)
 	}
 	if k := real["keycloak"]; k != nil {
 		routes = append(routes, howToRoutes(k)...)
 	}
 	routes = append(routes, w.keys.routes()...)
 	file := filepath.Join(dir, "kong.yml")
-	var certificates []any
+	var certificates, clientAuthorities []any
 	var authorities []byte
 	for _, p := range w.providers() {
 		certificates = append(certificates, p.certificates...)
+		if p.authority != nil {
+			clientAuthorities = append(clientAuthorities, map[string]any{"id": p.authorityID, "cert": string(p.authority)})
+		}
 		authorities = append(authorities, p.authority...)
 	}
 	trusted := ""
@@ -132,7 +148,7 @@ func start(dir, plugin string, real map[string]*idp) (*world, error) {
 			return nil, err
 		}
 	}
-	if err := writeConfig(file, "http://"+up.Addr(), routes, certificates); err != nil {
+	if err := writeConfig(file, "http://"+up.Addr(), routes, certificates, clientAuthorities); err != nil {
 		return nil, err
 	}
 	w.gateway, err = harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: file, Workers: 2, Await: "/ready", Trusted: trusted})
@@ -144,7 +160,7 @@ func start(dir, plugin string, real map[string]*idp) (*world, error) {
 }
 
 // writeConfig writes a declarative configuration with one route a row.
-func writeConfig(file, service string, rows []route, certificates []any) error {
+func writeConfig(file, service string, rows []route, certificates, authorities []any) error {
 	var routes []map[string]any
 	for i, r := range rows {
 		routes = append(routes, map[string]any{
@@ -158,6 +174,9 @@ func writeConfig(file, service string, rows []route, certificates []any) error {
 	}
 	if len(certificates) > 0 {
 		all["certificates"] = certificates
+	}
+	if len(authorities) > 0 {
+		all["ca_certificates"] = authorities
 	}
 	raw, err := yaml.Marshal(all)
 	if err != nil {
@@ -181,6 +200,12 @@ func (w *world) providers() []*idp {
 func at(t *testing.T, test func(t *testing.T, w *world, p *idp)) {
 	w := env(t)
 	t.Run("sandbox", func(t *testing.T) { test(t, w, w.sandbox) })
+	atReal(t, test)
+}
+
+// atReal is at without the sandbox's.
+func atReal(t *testing.T, test func(t *testing.T, w *world, p *idp)) {
+	w := env(t)
 	t.Run("oidc-provider", func(t *testing.T) {
 		testproviders.OIDCProvider(t)
 		test(t, w, w.real["oidc-provider"])
@@ -193,6 +218,11 @@ func at(t *testing.T, test func(t *testing.T, w *world, p *idp)) {
 
 func (w *world) browser(t testing.TB) *harness.Browser {
 	return harness.NewBrowser(t, w.gateway.Proxy)
+}
+
+// overTLS is a browser that talks to the gateway over TLS.
+func (w *world) overTLS(t testing.TB) *harness.Browser {
+	return harness.NewBrowser(t, w.gateway.ProxyTLS)
 }
 
 // parallel sends one request twenty times at once, each from its own client.

@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -250,7 +251,7 @@ func basicThenBearer(endpoint string) func(*testing.T, *world, *idp, string) {
 
 func howToRoutes(p *idp) []route {
 	var out []route
-	for _, h := range howTos {
+	for _, h := range slices.Concat(howTos, boundHowTos) {
 		for suffix, c := range h.rows(p) {
 			std := config{
 				"issuer": p.issuer, "client_id": []string{"kong"}, "client_secret": []string{p.clients["kong"].Secret},
@@ -269,7 +270,7 @@ func howToRoutes(p *idp) []route {
 }
 
 func TestHowTo(t *testing.T) {
-	for _, h := range howTos {
+	for _, h := range slices.Concat(howTos, boundHowTos) {
 		t.Run(h.name, func(t *testing.T) {
 			w := env(t)
 			testproviders.Keycloak(t)

@@ -27,6 +27,7 @@ const (
 	introspection = provider.EndpointIntrospection
 	userinfo      = provider.EndpointUserinfo
 	revocation    = provider.EndpointRevocation
+	pushed        = "pushed_authorization_request"
 )
 
 // idp is a provider of the matrix. Clients and users have the same names and
@@ -41,6 +42,7 @@ type idp struct {
 	certificates []any             // Kong's certificate entities
 	certificate  map[string]string // their ids
 	authority    []byte            // PEM
+	authorityID  string            // Kong's CA certificate entity
 	clients      map[string]testproviders.Client
 	// live is the client whose access tokens the provider can withdraw, and
 	// answer introspection and userinfo for.
@@ -53,7 +55,8 @@ type idp struct {
 	setDown func(bool)
 	shorten func(client string, seconds any) error // the life of access tokens; nil where the client short's will do
 	stop    func()
-	own     *provider.Server // the sandbox's
+	own     *provider.Server        // the sandbox's
+	real    *testproviders.Provider // nil for the sandbox's
 }
 
 type spent struct {
@@ -64,8 +67,8 @@ type spent struct {
 // overHTTP describes a provider of package testproviders.
 func overHTTP(t *testing.T, r *testproviders.Provider) *idp {
 	p := &idp{
-		name: r.Name, issuer: r.Issuer, issuerB: r.IssuerB, tlsIssuer: r.Issuer, clients: r.Clients, live: "kong", setDown: r.SetDown,
-		authority: r.CAPEM, certificate: map[string]string{},
+		name: r.Name, issuer: r.Issuer, issuerB: r.IssuerB, tlsIssuer: r.Issuer, clients: r.Clients, live: "kong", setDown: r.SetDown, real: r,
+		authority: r.CAPEM, authorityID: uuid.NewString(), certificate: map[string]string{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Certificates)) {
 		cert, key := r.CertificatePEM(name)
@@ -175,6 +178,7 @@ func (p *idp) prepare() error {
 		p.endpoints[name] = u
 	}
 	p.endpoints["jwks"], _ = doc["jwks_uri"].(string)
+	p.endpoints[pushed], _ = doc[pushed+"_endpoint"].(string)
 	p.expired = map[string]spent{}
 	spend := func(client string) error {
 		answer, err := p.ask(token, client, passwordForm("alex", "doe"))
@@ -237,14 +241,22 @@ func (p *idp) ask(endpoint, client string, form url.Values) (*tokens, error) {
 }
 
 func (p *idp) askAt(to, client string, form url.Values) (*tokens, error) {
+	return p.askBy(http.DefaultClient, to, client, form, "")
+}
+
+// askBy is askAt over connections of the caller's, with a DPoP proof unless that is "".
+func (p *idp) askBy(over *http.Client, to, client string, form url.Values, proof string) (*tokens, error) {
 	c := p.clients[client]
 	r, err := http.NewRequest("POST", to, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
 	}
+	if proof != "" {
+		r.Header.Set("DPoP", proof)
+	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth(c.ID, c.Secret)
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := over.Do(r)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,12 @@ func loginRoutes(p *idp) []route {
 // browser back with.
 func signIn(t *testing.T, to *url.URL) *testproviders.Callback {
 	t.Helper()
-	cb, err := testproviders.Login(t.Context(), to.String(), "alex", "doe")
+	return signInBy(t, testproviders.NewBrowser(), to)
+}
+
+func signInBy(t *testing.T, b *testproviders.Browser, to *url.URL) *testproviders.Callback {
+	t.Helper()
+	cb, err := b.Login(t.Context(), to.String(), "alex", "doe")
 	if err != nil {
 		t.Fatal(err)
 	}
