@@ -237,7 +237,7 @@ func TestClientAuthentication(t *testing.T) {
 			overTLS = p.TLSIssuer + "/protocol/openid-connect/token"
 		}
 		for id, c := range p.Clients {
-			if id == "dpop" || strings.HasPrefix(id, "fapi") || id == "hybrid" || id == "mtls-bound" {
+			if strings.HasPrefix(id, "dpop") || strings.HasPrefix(id, "fapi") || id == "hybrid" || id == "mtls-bound" {
 				continue // these need more than authentication
 			}
 			t.Run(id, func(t *testing.T) {
