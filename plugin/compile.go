@@ -43,7 +43,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		Claims:            claimsPolicy(c),
 		Credential:        path(c.CredentialClaim),
 		Groups:            path(c.AuthenticatedGroupsClaim),
-		Headers:           rp.NewHeaderPolicy(upstreamRules(c), downstreamRules(c)),
+		Headers:           rp.NewHeaderPolicy(headerRules(c)),
 		Principals:        principalPolicy(c, env),
 		Consumer:          consumerPolicy(c),
 		HideCredentials:   c.HideCredentials,
@@ -322,36 +322,29 @@ func headerName(name string) string {
 	return strings.Join(parts, "-")
 }
 
-func upstreamRules(c *Config) []rp.HeaderRule {
-	var s ruleSet
-	s.add(c.UpstreamAccessTokenHeader, rp.HeaderRule{Source: rp.FromAccessToken})
-	s.add(c.UpstreamIDTokenHeader, rp.HeaderRule{Source: rp.FromIDToken})
-	s.add(c.UpstreamRefreshTokenHeader, rp.HeaderRule{Source: rp.FromRefreshToken})
-	s.add(c.UpstreamAccessTokenJWKHeader, rp.HeaderRule{Source: rp.FromAccessTokenJWK})
-	s.add(c.UpstreamIDTokenJWKHeader, rp.HeaderRule{Source: rp.FromIDTokenJWK})
-	s.add(c.UpstreamIntrospectionHeader, rp.HeaderRule{Source: rp.FromIntrospection})
-	s.add(c.UpstreamIntrospectionJWTHeader, rp.HeaderRule{Source: rp.FromIntrospectionJWT})
-	s.add(c.UpstreamUserInfoHeader, rp.HeaderRule{Source: rp.FromUserInfo})
-	s.add(c.UpstreamUserInfoJWTHeader, rp.HeaderRule{Source: rp.FromUserInfoJWT})
-	s.add(c.UpstreamSessionIDHeader, rp.HeaderRule{Source: rp.FromSession, Attribute: "id"})
-	s.session(c.SessionRequestHeaders)
-	s.mappings(c.UpstreamHeaders, c.UpstreamHeadersNames, c.UpstreamHeadersClaims)
-	return s
-}
-
-func downstreamRules(c *Config) []rp.HeaderRule {
-	var s ruleSet
-	s.add(c.DownstreamAccessTokenHeader, rp.HeaderRule{Source: rp.FromAccessToken})
-	s.add(c.DownstreamIDTokenHeader, rp.HeaderRule{Source: rp.FromIDToken})
-	s.add(c.DownstreamRefreshTokenHeader, rp.HeaderRule{Source: rp.FromRefreshToken})
-	s.add(c.DownstreamAccessTokenJWKHeader, rp.HeaderRule{Source: rp.FromAccessTokenJWK})
-	s.add(c.DownstreamIDTokenJWKHeader, rp.HeaderRule{Source: rp.FromIDTokenJWK})
-	s.add(c.DownstreamIntrospectionHeader, rp.HeaderRule{Source: rp.FromIntrospection})
-	s.add(c.DownstreamIntrospectionJWTHeader, rp.HeaderRule{Source: rp.FromIntrospectionJWT})
-	s.add(c.DownstreamUserInfoHeader, rp.HeaderRule{Source: rp.FromUserInfo})
-	s.add(c.DownstreamUserInfoJWTHeader, rp.HeaderRule{Source: rp.FromUserInfoJWT})
-	s.add(c.DownstreamSessionIDHeader, rp.HeaderRule{Source: rp.FromSession, Attribute: "id"})
-	s.session(c.SessionResponseHeaders)
-	s.mappings(c.DownstreamHeaders, c.DownstreamHeadersNames, c.DownstreamHeadersClaims)
-	return s
+// headerRules are what the service and the client are told, in the order in
+// which a later rule wins.
+func headerRules(c *Config) (upstream, downstream []rp.HeaderRule) {
+	var up, down ruleSet
+	both := func(u, d string, source rp.Source) {
+		up.add(u, rp.HeaderRule{Source: source})
+		down.add(d, rp.HeaderRule{Source: source})
+	}
+	both(c.UpstreamAccessTokenHeader, c.DownstreamAccessTokenHeader, rp.FromAccessToken)
+	both(c.UpstreamIDTokenHeader, c.DownstreamIDTokenHeader, rp.FromIDToken)
+	both(c.UpstreamRefreshTokenHeader, c.DownstreamRefreshTokenHeader, rp.FromRefreshToken)
+	both(c.UpstreamAccessTokenJWKHeader, c.DownstreamAccessTokenJWKHeader, rp.FromAccessTokenJWK)
+	both(c.UpstreamIDTokenJWKHeader, c.DownstreamIDTokenJWKHeader, rp.FromIDTokenJWK)
+	both(c.UpstreamIntrospectionHeader, c.DownstreamIntrospectionHeader, rp.FromIntrospection)
+	both(c.UpstreamIntrospectionJWTHeader, c.DownstreamIntrospectionJWTHeader, rp.FromIntrospectionJWT)
+	both(c.UpstreamUserInfoHeader, c.DownstreamUserInfoHeader, rp.FromUserInfo)
+	both(c.UpstreamUserInfoJWTHeader, c.DownstreamUserInfoJWTHeader, rp.FromUserInfoJWT)
+	id := rp.HeaderRule{Source: rp.FromSession, Attribute: "id"}
+	up.add(c.UpstreamSessionIDHeader, id)
+	down.add(c.DownstreamSessionIDHeader, id)
+	up.session(c.SessionRequestHeaders)
+	down.session(c.SessionResponseHeaders)
+	up.mappings(c.UpstreamHeaders, c.UpstreamHeadersNames, c.UpstreamHeadersClaims)
+	down.mappings(c.DownstreamHeaders, c.DownstreamHeadersNames, c.DownstreamHeadersClaims)
+	return up, down
 }
