@@ -160,7 +160,18 @@ func TestOwnKeysEndpoints(t *testing.T) {
 }
 
 func TestCompanionShowsNoSecret(t *testing.T) {
-	for _, path := range []string{"discovery-cache", "issuers", "jwks", "health", "issuers/" + url.PathEscape(env.Issuer)} {
+	newBrowser(t).get("/bearer", "Authorization", "Bearer "+mint(t, provider.TokenRequest{})).want(t, 200)
+	waitForOwnKeys(t)
+	paths := []string{"discovery-cache", "issuers", "jwks", "health", "metrics", "issuers/" + url.PathEscape(env.Issuer)}
+	objects, _ := companion(t, "GET", "issuers", 200)
+	for _, o := range objects["data"].([]any) {
+		paths = append(paths, "discovery-cache/"+o.(map[string]any)["id"].(string))
+	}
+	keys, _ := companion(t, "GET", "jwks", 200)
+	for _, k := range keys["keys"].([]any) {
+		paths = append(paths, "jwks/"+k.(map[string]any)["kid"].(string))
+	}
+	for _, path := range paths {
 		r, err := http.Get(env.Admin + "/openid-connect/" + path)
 		if err != nil {
 			t.Fatal(err)
@@ -170,7 +181,10 @@ func TestCompanionShowsNoSecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, word := range []string{`"secret"`, "session_secret", `"d":`, `"p":`, `"dp":`, `"k":`} {
+		if r.StatusCode != 200 || len(text) == 0 {
+			t.Errorf("%s: status %d", path, r.StatusCode)
+		}
+		for _, word := range []string{`"secret"`, "session_secret", `"d":`, `"p":`, `"q":`, `"dp":`, `"dq":`, `"qi":`, `"k":`, kongSecret} {
 			if strings.Contains(string(text), word) {
 				t.Errorf("%s shows %s", path, word)
 			}
