@@ -5,6 +5,8 @@
 # bench      decision benchmarks and the server over its Unix socket; the ratio stands last
 # lint       gofmt, go vet, the import rules
 # fuzz       every fuzz target for FUZZTIME each
+# vulncheck  known faults in what is linked (needs the database of vuln.go.dev)
+# sbom       the software bill of materials of the plugin server, bin/sbom.cdx.json (CycloneDX)
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   = -s -w -X main.version=$(VERSION)
@@ -13,12 +15,15 @@ PROXY    ?= 127.0.0.1:8000
 ADMIN    ?= 127.0.0.1:8001
 PROVIDER ?= 127.0.0.1:8080
 
-.PHONY: build run test test-kong bench lint fuzz reference
+.PHONY: build run test test-kong bench lint fuzz reference vulncheck sbom FORCE
 .DEFAULT_GOAL := build
 
-build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/openid-connect ./cmd/openid-connect
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/sandbox ./cmd/sandbox
+build: bin/openid-connect bin/sandbox
+
+# Static and reproducible: the same sources, Go and VERSION make the same bytes anywhere.
+bin/%: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/$*
+FORCE:
 
 run: build
 	@exec bin/sandbox run -config kong.yml -plugin bin/openid-connect -proxy $(PROXY) -admin $(ADMIN) -provider $(PROVIDER)
@@ -42,6 +47,8 @@ bench:
 lint:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet ./...
+	$(GO) mod verify
+	$(GO) mod tidy -diff
 	$(GO) test -run 'TestImportRules' ./internal/arch
 
 fuzz:
@@ -51,3 +58,10 @@ fuzz:
 
 reference:
 	$(GO) test ./plugin -run 'TestReference' -update
+
+vulncheck:
+	.ci/vulncheck
+
+sbom:
+	@mkdir -p bin
+	$(GO) run ./internal/supply/collect -sbom bin/sbom.cdx.json -version $(VERSION) ./cmd/openid-connect

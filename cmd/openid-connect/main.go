@@ -98,7 +98,7 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f.StringVar(&o.adminAPITokenFile, "admin-api-token-file", "", "`file` with the token for Kong's Admin API")
 	f.StringVar(&o.adminAPITokenHeader, "admin-api-token-header", "Kong-Admin-Token", "`header` that carries it")
 	f.Usage = func() {
-		fmt.Fprint(errs, "usage: openid-connect [flags]\n       openid-connect check FILE    check the plugin's entries of a kong.yml (- for a JSON configuration on standard input)\n       openid-connect doctor [-config FILE] [-issuer URL] [flags]    look at everything that it depends on, and say what to do\n       openid-connect schema        print the configuration's JSON Schema\n\nflags:\n")
+		fmt.Fprint(errs, "usage: openid-connect [flags]\n       openid-connect check FILE    check the plugin's entries of a kong.yml (- for a JSON configuration on standard input)\n       openid-connect doctor [-config FILE] [-issuer URL] [flags]    look at everything that it depends on, and say what to do\n       openid-connect schema        print the configuration's JSON Schema\n       openid-connect health        ask a running plugin server how it is (see health -help)\n\nflags:\n")
 		f.PrintDefaults()
 	}
 	return f
@@ -111,6 +111,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 			return check(args[1:], in, out, errs)
 		case "doctor":
 			return doctor(ctx, args[1:], in, out, errs)
+		case "health":
+			return health(ctx, args[1:], out, errs)
 		case "schema":
 			_, err := fmt.Fprintf(out, "%s\n", plugin.JSONSchema())
 			return exitCode(err, errs)
@@ -133,7 +135,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	info := server.Info{Name: plugin.Name, Version: plugin.Version, Priority: plugin.Priority, Phases: []string{"access"}, Schema: plugin.Schema(), SocketPath: o.socket}
 	switch {
 	case o.version:
-		_, err := fmt.Fprintf(out, "openid-connect %s\n", version)
+		_, err := fmt.Fprintln(out, versionText())
 		return exitCode(err, errs)
 	case o.dump:
 		return exitCode(server.Dump(out, info), errs)

@@ -26,6 +26,8 @@ var owners = map[string][]string{
 	"github.com/prometheus/client_golang": {"internal/admin", "internal/metrics"},
 	"google.golang.org/protobuf":          {"internal/kong", "internal/sandbox/gateway"},
 	"github.com/chromedp/chromedp":        {"internal/e2e"},
+	"github.com/google/licensecheck":      {"internal/supply"},
+	"github.com/CycloneDX/cyclonedx-go":   {"internal/supply"},
 }
 
 // layers says what a package of ours may import of ours. A package that is not

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"kong-openid-connect/internal/admin"
+)
+
+const maxHealthAnswer = 64 << 10
+
+// health asks the plugin server beside it how it is, for the health checks of
+// containers, which have no shell. It answers 0 where the server takes
+// connections of Kong and calls itself ready.
+func health(ctx context.Context, args []string, out, errs io.Writer) int {
+	var o options
+	var within time.Duration
+	f := flag.NewFlagSet("openid-connect health", flag.ContinueOnError)
+	f.SetOutput(errs)
+	f.StringVar(&o.prefix, "kong-prefix", "/usr/local/kong", "the plugin server's -kong-prefix")
+	f.StringVar(&o.socket, "socket", "", "the plugin server's -socket")
+	f.StringVar(&o.adminListen, "admin-listen", "", "the plugin server's -admin-listen; with \"off\" only the socket is tried")
+	f.StringVar(&o.adminTokenFile, "admin-token-file", "", "the plugin server's -admin-token-file")
+	f.DurationVar(&within, "timeout", 4*time.Second, "`time` for everything")
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	if f.NArg() > 0 {
+		fmt.Fprintf(errs, "openid-connect health: unexpected argument %q\n", f.Arg(0))
+		return 2
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	socket := o.socket
+	if socket == "" {
+		socket = filepath.Join(o.prefix, "openid-connect.socket")
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return exitCode(fmt.Errorf("the plugin server does not take connections: %w", err), errs)
+	}
+	_ = c.Close()
+	if o.adminListen == "off" {
+		fmt.Fprintln(out, "ok")
+		return 0
+	}
+	return exitCode(askHealth(ctx, &o, out), errs)
+}
+
+func askHealth(ctx context.Context, o *options, out io.Writer) error {
+	token, err := secretFile("-admin-token-file", o.adminTokenFile)
+	if err != nil {
+		return err
+	}
+	network, address := "unix", filepath.Join(o.prefix, admin.Socket)
+	if o.adminListen != "" {
+		host, port, err := net.SplitHostPort(o.adminListen)
+		if err != nil {
+			return fmt.Errorf("-admin-listen %q is not host:port", o.adminListen)
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			host = "127.0.0.1"
+		}
+		network, address = "tcp", net.JoinHostPort(host, port)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
+	}}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/"+admin.Root+"/health", nil)
+	if err != nil {
+		return err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		return fmt.Errorf("the admin endpoints do not answer: %w", err)
+	}
+	defer resp.Body.Close()
+	var state struct {
+		Status string            `json:"status"`
+		Parts  map[string]string `json:"parts"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxHealthAnswer)).Decode(&state); err != nil {
+		return fmt.Errorf("the admin endpoints answer %s and no state: %w", resp.Status, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the plugin server answers %s: %s", resp.Status, state.Status)
+	}
+	fmt.Fprintln(out, state.Status)
+	for _, part := range slices.Sorted(maps.Keys(state.Parts)) {
+		fmt.Fprintf(out, "%s: %s\n", part, state.Parts[part])
+	}
+	return nil
+}
+
+// versionText is what -version prints: the stamp, what it was built from where
+// that is known, and by which Go for which system.
+func versionText() string {
+	text := "openid-connect " + version
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return text
+	}
+	set := map[string]string{}
+	for _, s := range info.Settings {
+		set[s.Key] = s.Value
+	}
+	if r := set["vcs.revision"]; len(r) >= 12 {
+		text += " (" + r[:12]
+		if set["vcs.modified"] == "true" {
+			text += ", changed"
+		}
+		text += ")"
+	}
+	return text + " " + info.GoVersion + " " + set["GOOS"] + "/" + set["GOARCH"]
+}
