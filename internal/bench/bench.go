@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"strings"
@@ -60,7 +61,7 @@ func NewBed() (*Bed, error) {
 	b := &Bed{Provider: p, Tokens: token.NewCache(token.CacheOptions{Bytes: 64 << 20, MaxAge: time.Hour, Now: time.Now})}
 	b.env = plugin.Environment{
 		Providers: op.NewRegistry(op.Environment{Now: time.Now, Log: log}), Tokens: b.Tokens, Caches: plugin.NewCaches(time.Now), Secrets: noSecrets{},
-		UsedLogins: session.NewUsed(time.Now), Revocations: memory.New(1000, time.Now), Now: time.Now, Log: log, Observer: metrics.New("bench"),
+		UsedLogins: session.NewUsed(time.Now), Revocations: memory.New(1000, time.Now), Connections: plugin.NewConnections(nil, time.Now, log), Now: time.Now, Log: log, Observer: metrics.New("bench"),
 	}
 	return b, nil
 }
@@ -93,6 +94,13 @@ func (b *Bed) Login() fromkong.Config {
 	c["client_id"], c["client_secret"], c["session_secret"] = []string{"kong"}, []string{secret}, secret
 	c["scopes"] = []string{"openid", "profile", "email"}
 	return c
+}
+
+// InRedis is c with its sessions in a Redis.
+func InRedis(c fromkong.Config, host string, port int) fromkong.Config {
+	out := maps.Clone(c)
+	out["session_storage"], out["redis"] = "redis", map[string]any{"host": host, "port": float64(port)}
+	return out
 }
 
 // Introspection is the configuration of a route that introspects.

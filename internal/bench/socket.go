@@ -52,6 +52,12 @@ func (d *Driver) events(h *hosttest.Host, n int) error {
 	return nil
 }
 
+// OnClose has f called after the server and the host have stopped.
+func (d *Driver) OnClose(f func()) {
+	before := d.close
+	d.close = func() { before(); f() }
+}
+
 // Close stops the server and the host.
 func (d *Driver) Close() { d.close() }
 
@@ -137,6 +143,21 @@ func (b *Bed) IntrospectionDriver(conns int) (*Driver, error) {
 // kept.
 func (b *Bed) PasswordDriver(conns int) (*Driver, error) {
 	return NewDriver(b.Plugin(), b.Password(), hosttest.Request{Target: "/api/orders?limit=20", Headers: BasicHeaders()}, conns)
+}
+
+// SessionDriver drives the plugin with the session of a person with large
+// tokens, kept as config says, which is Login or that InRedis.
+func (b *Bed) SessionDriver(config fromkong.Config, conns int) (*Driver, error) {
+	p := b.Plugin()
+	i, err := Start(p, config)
+	if err != nil {
+		return nil, err
+	}
+	in, err := b.LogIn(context.Background(), i)
+	if err != nil {
+		return nil, err
+	}
+	return NewDriver(p, config, hosttest.Request{Target: in.Target, Headers: in.Header}, conns)
 }
 
 // CannedDriver drives a handler that makes the calls of the bearer path, one
