@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -11,11 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/store"
-	"kong-openid-connect/internal/token"
 )
 
 // identityDigest names the configuration that vouches for an identity: a
@@ -302,50 +299,4 @@ func sessionError(err error) error {
 		return &rp.Error{Kind: rp.Unauthorized, Description: "the session has ended meanwhile", Reason: "session_ended", Err: err}
 	}
 	return &rp.Error{Kind: rp.Unexpected, Description: "the session cannot be saved", Reason: "session", Err: err}
-}
-
-// stored is the payload of a session as it is sealed.
-type stored struct {
-	Method        string        `json:"m"`
-	Client        int           `json:"c,omitempty"`
-	AccessToken   string        `json:"at,omitempty"`
-	IDToken       string        `json:"it,omitempty"`
-	RefreshToken  string        `json:"rt,omitempty"`
-	TokenType     string        `json:"tt,omitempty"`
-	Scope         string        `json:"s,omitempty"`
-	Expiry        int64         `json:"x,omitempty"`
-	Introspection claims.Object `json:"in,omitempty"`
-	UserInfo      claims.Object `json:"ui,omitempty"`
-}
-
-func pack(t rp.StoredTokens) []byte {
-	s := stored{
-		Method: string(t.Method), Client: t.Client, AccessToken: t.AccessToken.Reveal(), IDToken: t.IDToken.Reveal(), RefreshToken: t.RefreshToken.Reveal(),
-		TokenType: t.TokenType, Scope: t.Scope, Introspection: t.Introspection, UserInfo: t.UserInfo,
-	}
-	if !t.Expiry.IsZero() {
-		s.Expiry = t.Expiry.Unix()
-	}
-	b, err := json.Marshal(s)
-	if err != nil {
-		panic("session payload: " + err.Error()) // claims come from JSON
-	}
-	return b
-}
-
-func unpack(o *session.Session) (rp.StoredTokens, error) {
-	var s stored
-	dec := json.NewDecoder(bytes.NewReader(o.Data))
-	dec.UseNumber()
-	if err := dec.Decode(&s); err != nil {
-		return rp.StoredTokens{}, err
-	}
-	t := rp.StoredTokens{
-		Issuer: o.Issuer, SID: o.SID, Method: rp.Method(s.Method), Client: s.Client, AccessToken: token.Opaque(s.AccessToken), IDToken: token.Opaque(s.IDToken),
-		RefreshToken: token.Opaque(s.RefreshToken), TokenType: s.TokenType, Scope: s.Scope, Introspection: s.Introspection, UserInfo: s.UserInfo,
-	}
-	if s.Expiry != 0 {
-		t.Expiry = time.Unix(s.Expiry, 0)
-	}
-	return t, nil
 }
