@@ -2,7 +2,8 @@
 # test       all tests; what needs Postgres, a browser or other providers runs where they are installed
 # test-kong  the end-to-end tests on a real Kong (KONG_BIN, or kong on PATH): without a database by 1 and
 #            2 workers, and on PostgreSQL where initdb is installed
-# bench      decision benchmarks and the server over its Unix socket; the ratio stands last
+# bench      decision benchmarks, ten thousand and a million sessions in Redis (minutes), and the server over its
+#            Unix socket; the ratios stand last
 # lint       gofmt, go vet, the import rules
 # fuzz       every fuzz target for FUZZTIME each
 # vulncheck  known faults in what is linked (needs the database of vuln.go.dev)

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"kong-openid-connect/internal/bench"
@@ -153,7 +152,7 @@ type series struct {
 
 // measure adds a round.
 func (s *series) measure(length time.Duration) error {
-	begin, used, n := time.Now(), processorTime(), 0
+	begin, used, n := time.Now(), bench.ProcessorTime(), 0
 	for {
 		if err := s.driver.Run(lap); err != nil {
 			return err
@@ -161,19 +160,10 @@ func (s *series) measure(length time.Duration) error {
 		n += lap * s.conns
 		if t := time.Since(begin); t >= length {
 			s.rates = append(s.rates, float64(n)/t.Seconds())
-			s.costs = append(s.costs, float64((processorTime()-used).Microseconds())/float64(n))
+			s.costs = append(s.costs, float64((bench.ProcessorTime()-used).Microseconds())/float64(n))
 			return nil
 		}
 	}
-}
-
-// processorTime returns what this process has used.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func median(v []float64) float64 {
