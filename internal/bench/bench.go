@@ -33,7 +33,7 @@ import (
 type Bed struct {
 	Provider *provider.Server
 	Tokens   *token.Cache // of verified tokens
-	env      plugin.Environment
+	env      *plugin.Environment
 }
 
 // secret is a session secret and a client's: a test value.
@@ -60,7 +60,7 @@ func NewBed() (*Bed, error) {
 	}
 	log := slog.New(slog.DiscardHandler)
 	b := &Bed{Provider: p, Tokens: token.NewCache(token.CacheOptions{Bytes: 64 << 20, MaxAge: time.Hour, Now: time.Now})}
-	b.env = plugin.Environment{
+	b.env = &plugin.Environment{
 		Providers: op.NewRegistry(op.Environment{Now: time.Now, Log: log}), Tokens: b.Tokens, Caches: plugin.NewCaches(time.Now), Secrets: noSecrets{},
 		UsedLogins: session.NewUsed(time.Now), Revocations: memory.New(1000, time.Now), Connections: plugin.NewConnections(nil, time.Now, log), Now: time.Now, Log: log, Observer: metrics.New("bench"),
 	}
@@ -77,7 +77,7 @@ func (noSecrets) SessionSecret(context.Context, string, string) ([]byte, error) 
 }
 
 // Plugin returns a plugin that has not compiled anything.
-func (b *Bed) Plugin() *plugin.Plugin { env := b.env; return plugin.New(&env) }
+func (b *Bed) Plugin() *plugin.Plugin { return plugin.New(b.env) }
 
 // Bearer is the configuration of a route for programs: a JWT in the
 // Authorization header, and three header fields for the service.

@@ -43,7 +43,7 @@ func sessionsInRedis(b *testing.B, n int) {
 	bed.env.Tokens = token.NewCache(token.CacheOptions{Bytes: 256 << 10, MaxAge: time.Hour, Now: time.Now})
 	c := InRedis(bed.Login(), s.Host, s.Port)
 	c["auth_methods"], c["verify_signature"] = []string{"session", "bearer"}, false // a million signatures are not the matter
-	c["session_rolling_timeout"], c["session_idling_timeout"] = 86400, 0 // none is touched or renewed, however long the others take
+	c["session_rolling_timeout"], c["session_idling_timeout"] = 86400, 0            // none is touched or renewed, however long the others take
 	i := start(b, bed.Plugin(), c)
 	if err := warm(b.Context(), i, bed); err != nil {
 		b.Fatal(err)
