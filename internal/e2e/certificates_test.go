@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -231,6 +233,70 @@ func TestCertificateRevocation(t *testing.T) {
 					notProven(t, a)
 				}
 			}
+		})
+	}
+}
+
+// TestKongAsksByAPlugin: README's other way to make Kong ask for certificates,
+// for one host name, by a plugin of Kong's own.
+func TestKongAsksByAPlugin(t *testing.T) {
+	if !harness.RealKong() {
+		t.Log("left out: the sandbox runs no Lua")
+		return
+	}
+	dir := t.TempDir()
+	config := filepath.Join(dir, "kong.yml")
+	err := os.WriteFile(config, []byte(`
+_format_version: "3.0"
+services:
+- name: echo
+  url: `+env.Issuer+`
+  routes:
+  - name: mtls
+    paths: [/mtls]
+    plugins:
+    - name: openid-connect
+      config:
+        issuer: `+env.Issuer+`
+        auth_methods: [bearer]
+        proof_of_possession_mtls: strict
+plugins:
+- name: post-function
+  config:
+    certificate:
+    - |
+      if require("ngx.ssl").server_name() == "mtls.example.test" then
+        kong.client.tls.request_client_certificate()
+      end
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := harness.Start(harness.Options{
+		Dir: dir, Plugin: env.binary, Config: config, Workers: 1, Await: "/mtls",
+		Settings: map[string]string{"nginx_proxy_ssl_verify_client": "off", "untrusted_lua_sandbox_requires": "ngx.ssl"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Stop()
+	mine, other := clientCertificate(t, nil), clientCertificate(t, nil)
+	old := clientCertificate(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	for _, c := range []struct {
+		name, host string
+		shown      tls.Certificate
+		bound      tls.Certificate
+		status     int
+	}{
+		{"the token's", "mtls.example.test", mine, mine, 200}, // the provider's root page, as it is the service here
+		{"another one", "mtls.example.test", other, mine, 401},
+		{"at another host, where nobody asks", "www.example.test", mine, mine, 401},
+		// nginx looks at the dates only where it asks by itself.
+		{"one that has expired", "mtls.example.test", old, old, 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := harness.NewBrowser(t, g.ProxyTLS).Showing(c.shown).Named(c.host)
+			b.Get("/mtls", boundToCertificate(t, c.bound)...).Want(c.status)
 		})
 	}
 }

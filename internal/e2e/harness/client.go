@@ -55,6 +55,12 @@ func (b *Browser) Showing(c tls.Certificate) *Browser {
 	return b
 }
 
+// Named makes the browser ask for a host by name in its TLS handshakes.
+func (b *Browser) Named(host string) *Browser {
+	b.transport().TLSClientConfig.ServerName = host
+	return b
+}
+
 // transport is the browser's own; it takes any certificate of the gateway.
 func (b *Browser) transport() *http.Transport {
 	t, ok := b.HTTP.Transport.(*http.Transport)

@@ -27,7 +27,9 @@ type Options struct {
 	Config  string // path of a declarative configuration
 	Workers int    // unless E2E_WORKERS says another number
 	Await   string // path that answers 401 once the plugin works
-	Trusted string // file of authorities that sign providers' certificates; "" for the system's
+	// Settings of kong.conf that go before the harness's own, on a real Kong.
+	Settings map[string]string
+	Trusted  string // file of authorities that sign providers' certificates; "" for the system's
 	// Database is the cluster's; nil for none, or on a real Kong for one of the
 	// gateway's own with E2E_DATABASE=postgres.
 	Database *Database
@@ -148,6 +150,7 @@ func kong(o Options) (*Gateway, error) {
 	if os.Getuid() == 0 {
 		conf["nginx_user"] = "root root"
 	}
+	maps.Copy(conf, o.Settings)
 	undo := func() {}
 	database := o.Database
 	if database == nil && withDatabase() {
