@@ -5,18 +5,20 @@
 # bench      decision benchmarks, ten thousand and a million sessions in Redis (minutes), and the server over its
 #            Unix socket; the ratios stand last
 # lint       gofmt, go vet, the import rules
+# chaos      mixed traffic over two nodes with faults at every edge, for CHAOSTIME
 # fuzz       every fuzz target for FUZZTIME each
-# vulncheck  known faults in what is linked (needs the database of vuln.go.dev)
+# vulncheck  known faults in what is linked (needs Go's vulnerability database)
 # sbom       the software bill of materials of the plugin server, bin/sbom.cdx.json (CycloneDX)
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 60s
+CHAOSTIME ?= 10m
 PROXY    ?= 127.0.0.1:8000
 ADMIN    ?= 127.0.0.1:8001
 PROVIDER ?= 127.0.0.1:8080
 
-.PHONY: build run test test-kong bench lint fuzz reference vulncheck sbom FORCE
+.PHONY: build run test test-kong bench lint fuzz chaos reference vulncheck sbom FORCE
 .DEFAULT_GOAL := build
 
 build: bin/openid-connect bin/sandbox
@@ -51,6 +53,9 @@ lint:
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 	$(GO) test -run 'TestImportRules' ./internal/arch
+
+chaos:
+	CHAOS_TIME=$(CHAOSTIME) $(GO) test -count=1 -timeout 2h -run TestChaos -v ./internal/e2e/nodes
 
 fuzz:
 	@set -e; for p in $$($(GO) list ./...); do \

@@ -130,6 +130,12 @@ type cluster struct {
 
 func start(t *testing.T, database *harness.Database) *cluster {
 	t.Helper()
+	return startWith(t, database, config)
+}
+
+// startWith is start with a declarative configuration of the test's own.
+func startWith(t *testing.T, database *harness.Database, config string) *cluster {
+	t.Helper()
 	c := &cluster{database: database, redis: testservers.StartRedis(t, testservers.RedisOptions{Persist: true}), memcached: testservers.StartMemcached(t, testservers.MemcachedOptions{})}
 	var err error
 	if c.provider, err = provider.Start("127.0.0.1:0", provider.Options{}); err != nil {
