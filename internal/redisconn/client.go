@@ -16,6 +16,7 @@ type Client struct {
 	where  string
 	budget time.Duration // of one operation, retries included
 	hide   []string      // never printed
+	cloud  bool          // a cloud's login is used
 	limit  int64         // operations that may run or wait; 0: any number
 	busy   atomic.Int64
 }
@@ -30,7 +31,7 @@ func New(o Options) (*Client, error) {
 	o.setDefaults()
 	quiet()
 	c := &Client{where: o.where(), budget: o.ConnectTimeout + o.SendTimeout + o.ReadTimeout,
-		hide: []string{string(o.Password), string(o.SentinelPassword)}}
+		hide: []string{string(o.Password), string(o.SentinelPassword)}, cloud: o.Cloud.Provider != ""}
 	d := &dialer{connect: o.ConnectTimeout, config: o.tlsConfig(), proxied: o.Proxied}
 	login := o.credentials()
 	size := o.poolSize()

@@ -3,6 +3,7 @@ package redisconn
 import (
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -195,20 +196,56 @@ func (c *cloudClient) do(req *http.Request, what string) ([]byte, error) {
 		return nil, fmt.Errorf("the answer of %s broke off or is too large", what)
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %d%s", what, res.StatusCode, oauthCode(body))
+		return nil, fmt.Errorf("%s answered %d%s", what, res.StatusCode, refusalCode(body))
 	}
 	return body, nil
 }
 
-// oauthCode returns the error code of RFC 6749 section 5.2, if the body has one.
-func oauthCode(body []byte) string {
-	var e struct {
+// cloudAdvice is what the reader can do, by the code of a cloud's refusal.
+var cloudAdvice = map[string]string{
+	// RFC 6749 5.2, as Entra and Google use it.
+	"invalid_client":      "the client id or its secret is wrong, or the secret has ended",
+	"unauthorized_client": "the client is unknown in this tenant or may not do this",
+	"invalid_grant":       "the key is revoked or unknown, or this machine's clock is wrong",
+	"invalid_scope":       "the identity may not ask for Redis",
+	"invalid_request":     "no such identity is attached to this machine, or a setting is malformed",
+	// AWS STS.
+	"SignatureDoesNotMatch":   "aws_secret_access_key does not belong to aws_access_key_id",
+	"InvalidClientTokenId":    "aws_access_key_id is unknown, or a session token is missing",
+	"AccessDenied":            "the identity may not assume this role: look at the role's trust policy",
+	"ExpiredToken":            "the session's keys have ended",
+	"ExpiredTokenException":   "the web identity token has ended",
+	"InvalidIdentityToken":    "the role does not trust the issuer of the web identity token",
+	"RequestExpired":          "this machine's clock is wrong",
+	"RegionDisabledException": "STS is switched off for aws_region",
+	"IncompleteSignature":     "aws_access_key_id is malformed",
+	"ValidationError":         "aws_assume_role_arn or aws_role_session_name is malformed",
+}
+
+// refusalCode returns the code of a refusal and what to do, if the body has
+// one: OAuth's (RFC 6749 5.2) in JSON, AWS's in XML. Nothing else of the body is
+// repeated.
+func refusalCode(body []byte) string {
+	var oauth struct {
 		Error string `json:"error"`
 	}
-	if json.Unmarshal(body, &e) != nil || e.Error == "" || len(e.Error) > 40 {
+	var aws struct {
+		Code string `xml:"Error>Code"`
+	}
+	code := ""
+	switch {
+	case json.Unmarshal(body, &oauth) == nil:
+		code = oauth.Error
+	case xml.Unmarshal(body, &aws) == nil:
+		code = aws.Code
+	}
+	if code == "" || len(code) > 40 {
 		return ""
 	}
-	return " (" + printable(e.Error, 40) + ")"
+	if a := cloudAdvice[code]; a != "" {
+		return " (" + code + ": " + a + ")"
+	}
+	return " (" + printable(code, 40) + ")"
 }
 
 // token reads an OAuth token answer; Azure's metadata service writes expires_in as text.

@@ -41,6 +41,7 @@ func TestAWSStaticKeys(t *testing.T) {
 			t.Errorf("%s = %q, want %q", name, q.Get(name), want)
 		}
 	}
+	signedBy(t, token, "elasticache", map[string]string{"AKID": cloudSecret}, c.at)
 	if strings.Contains(token, cloudSecret) || f.count() != 0 {
 		t.Error("the secret is in the token, or the network was used")
 	}
@@ -68,8 +69,8 @@ func TestAWSAssumeRole(t *testing.T) {
 	c := newClock()
 	f := newCloud(t, func(r *http.Request, q url.Values) (int, string) {
 		if q.Get("Action") != "AssumeRole" || q.Get("RoleArn") != "arn:aws:iam::1:role/r" || q.Get("RoleSessionName") != "kong" ||
-			!strings.HasPrefix(q.Get("X-Amz-Credential"), "AKID/") || q.Get("X-Amz-Signature") == "" {
-			return 403, "no"
+			verifyV4(strings.TrimPrefix(r.Header.Get("X-Was"), "https://")+r.URL.RequestURI(), "sts", map[string]string{"AKID": cloudSecret}, c.at) != nil {
+			return 403, "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code></Error></ErrorResponse>"
 		}
 		return 200, stsAnswer("AssumeRole", "ASIA", c.at.Add(time.Hour))
 	})
@@ -78,6 +79,8 @@ func TestAWSAssumeRole(t *testing.T) {
 	for range 4 { // 40 minutes: four tokens by the same keys
 		if _, token := must(t, get); !strings.Contains(token, "ASIA") || !strings.Contains(token, "X-Amz-Security-Token=tok%2Fen%2B") {
 			t.Fatal(token)
+		} else {
+			signedBy(t, token, "elasticache", map[string]string{"ASIA": "s"}, c.at)
 		}
 		c.at = c.at.Add(10 * time.Minute)
 	}

@@ -38,6 +38,13 @@ func TestAzure(t *testing.T) {
 			var got url.Values
 			f := newCloud(t, func(r *http.Request, form url.Values) (int, string) {
 				got = form
+				identity := r.Method == "POST" && form.Get("grant_type") == "client_credentials" && form.Get("scope") == "https://redis.azure.com/.default" &&
+					(form.Get("client_secret") == cloudSecret) != (form.Get("client_assertion") == "federated" &&
+						form.Get("client_assertion_type") == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+				machine := r.Method == "GET" && r.Header.Get("Metadata") == "true" && form.Get("api-version") != ""
+				if !identity && !machine {
+					return 401, `{"error":"invalid_client"}`
+				}
 				return 200, fmt.Sprintf(`{"access_token":%q,"expires_in":"3600"}`, token)
 			})
 			user, have := must(t, provider(t, f, newClock(), tc.cloud, tc.user, tc.env))

@@ -75,7 +75,11 @@ func (c *Client) fail(op string, err error) error {
 	case errors.As(err, &refused):
 		e.Code = code(refused.Error())
 		e.reason = c.clean("refused: " + refusal(refused.Error()))
-		if a := advice[e.Code]; a != "" {
+		a := advice[e.Code]
+		if e.Code == "WRONGPASS" && c.cloud {
+			a = "the server does not take the cloud's login: make its user (username) known to the cache, with an access policy"
+		}
+		if a != "" {
 			e.reason = "refused: " + e.Code + ": " + a
 		}
 	case errors.As(err, &network) && network.Timeout():
