@@ -26,6 +26,7 @@ var owners = map[string][]string{
 	"github.com/prometheus/client_golang": {"internal/admin", "internal/metrics"},
 	"google.golang.org/protobuf":          {"internal/kong", "internal/sandbox/gateway"},
 	"github.com/chromedp/chromedp":        {"internal/e2e"},
+	"github.com/compose-spec/compose-go":  {"internal/supply"},
 	"github.com/google/licensecheck":      {"internal/supply"},
 	"github.com/CycloneDX/cyclonedx-go":   {"internal/supply"},
 }
