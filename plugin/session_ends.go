@@ -90,12 +90,18 @@ func revoke(ctx context.Context, of []*sessions, key string, from time.Time) err
 	return errors.Join(failed...)
 }
 
-// endSubject ends the sessions of a subject that have begun. What the storages
-// know by the subject is removed too; where that fails the list stands.
+// endSubject ends the sessions of a subject that have begun.
 func endSubject(ctx context.Context, of []*sessions, issuer, subject string, now time.Time) error {
 	if err := revoke(ctx, of, session.SubjectKey(issuer, subject), now); err != nil {
 		return err
 	}
+	forget(ctx, of, subject)
+	return nil
+}
+
+// forget removes what storages list by the subject. Where that fails the list of
+// ended sessions stands.
+func forget(ctx context.Context, of []*sessions, subject string) {
 	for _, s := range of {
 		if !s.indexed {
 			continue
@@ -108,7 +114,6 @@ func endSubject(ctx context.Context, of []*sessions, issuer, subject string, now
 			s.log.WarnContext(ctx, "openid-connect: ended sessions stay in the storage until their time is over", "error", err)
 		}
 	}
-	return nil
 }
 
 // kin are the sessions of every configuration of the same provider in this process.

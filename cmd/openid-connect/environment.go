@@ -116,7 +116,12 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 	if o.statusPage {
 		status = p.status(now(), discovery)
 	}
+	var sessions admin.Sessions
+	if o.sessions {
+		sessions = adminSessions{p.env}
+	}
 	p.handler = admin.New(admin.Options{
+		Sessions:  sessions,
 		Discovery: discovery, Status: status, Keys: backing.Keys{Set: b.Keys, Rotated: p.metrics.Rotated}, Health: b.Health, Log: log,
 		Metrics: p.metrics.Handler(),
 	})

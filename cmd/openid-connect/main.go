@@ -39,6 +39,7 @@ type options struct {
 	logFormat  string
 	auditLog   string
 	statusPage bool
+	sessions   bool
 	trustedCA  string
 	maxHeader  int
 	timeout    time.Duration
@@ -94,6 +95,7 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f.StringVar(&o.adminMode, "admin-socket-mode", "0600", "`mode` of the admin socket")
 	f.StringVar(&o.adminTokenFile, "admin-token-file", "", "`file` with the token that admin requests must bring; needed where -admin-listen is not loopback")
 	f.BoolVar(&o.statusPage, "status-page", false, "show a page about this process at /openid-connect/ of the admin endpoints")
+	f.BoolVar(&o.sessions, "admin-sessions", false, "serve /openid-connect/sessions of the admin endpoints, which lists and ends people's sessions")
 	f.StringVar(&o.adminAPI, "admin-api", "", "`URL` of Kong's Admin API (or unix:/path), where consumers and certificates are found without a database")
 	f.StringVar(&o.adminAPITokenFile, "admin-api-token-file", "", "`file` with the token for Kong's Admin API")
 	f.StringVar(&o.adminAPITokenHeader, "admin-api-token-header", "Kong-Admin-Token", "`header` that carries it")

@@ -113,7 +113,7 @@ func (f *fake) DeleteKey(ctx context.Context, kid string) error {
 }
 
 func (f *fake) handler() *Handler {
-	return New(Options{Discovery: f, Keys: f, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return New(Options{Discovery: f, Keys: f, Sessions: fakeSessions{f}, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_, _ = w.Write([]byte("openid_connect_build_info 1\n"))
 	})})
@@ -360,7 +360,7 @@ func FuzzPath(f *testing.F) {
 func FuzzOffset(f *testing.F) {
 	f.Add(encodeOffset(idX))
 	f.Fuzz(func(t *testing.T, text string) {
-		id, fault := pageOffset(url.Values{"offset": {text}})
+		id, fault := pageOffset(url.Values{"offset": {text}}, isUUID)
 		if fault == nil && id != "" && !isUUID(id) {
 			t.Errorf("%q became %q", text, id)
 		}

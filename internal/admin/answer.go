@@ -21,6 +21,7 @@ type fault struct {
 
 // Kong's numbers of errors.
 const (
+	codeArgument    = 2 // schema violation
 	codeOffset      = 7
 	codeSize        = 9
 	codeUnsupported = 12

@@ -77,7 +77,7 @@ func (h *Handler) listObjects(w http.ResponseWriter, r *http.Request, t target) 
 		writeJSON(w, http.StatusBadRequest, fault)
 		return
 	}
-	after, fault := pageOffset(q)
+	after, fault := pageOffset(q, isUUID)
 	if fault != nil {
 		writeJSON(w, http.StatusBadRequest, fault)
 		return
@@ -123,7 +123,7 @@ func encodeOffset(id string) string {
 	return base64.StdEncoding.EncodeToString([]byte(`["` + id + `"]`))
 }
 
-func pageOffset(q url.Values) (string, *fault) {
+func pageOffset(q url.Values, isID func(string) bool) (string, *fault) {
 	text := q.Get("offset")
 	if text == "" {
 		return "", nil
@@ -139,7 +139,7 @@ func pageOffset(q url.Values) (string, *fault) {
 		return invalid("bad base64 encoding")
 	}
 	var ids []string
-	if json.Unmarshal(b, &ids) != nil || len(ids) != 1 || !isUUID(ids[0]) {
+	if json.Unmarshal(b, &ids) != nil || len(ids) != 1 || !isID(ids[0]) {
 		return invalid("bad array")
 	}
 	return ids[0], nil

@@ -21,6 +21,8 @@ const Timeout = 20 * time.Second
 type Options struct {
 	Discovery Discovery
 	Keys      Keys
+	// Sessions are listed and ended; nil leaves their endpoints out.
+	Sessions Sessions
 	// Health tells the state; nil for a process that is ready as long as it answers.
 	Health func(context.Context) Health
 	// Metrics answers GET of the metrics; nil where there are none.
@@ -114,6 +116,11 @@ func (h *Handler) endpoint(name string, t target) endpoint {
 			return endpoint{http.MethodGet: h.getKeys, http.MethodDelete: h.rotateKeys}
 		}
 		return endpoint{http.MethodGet: h.getKey, http.MethodDelete: h.deleteKey}
+	case name == "sessions" && h.o.Sessions != nil:
+		if t.ref == "" {
+			return endpoint{http.MethodGet: h.listSessions, http.MethodDelete: h.endSessions}
+		}
+		return endpoint{http.MethodDelete: h.endSession}
 	case name == "health" && t.ref == "":
 		return endpoint{http.MethodGet: h.health}
 	case name == "metrics" && t.ref == "" && h.o.Metrics != nil:

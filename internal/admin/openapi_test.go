@@ -118,7 +118,7 @@ func TestOpenAPI(t *testing.T) {
 			for _, state := range []struct {
 				name string
 				err  error
-				ref  string // what stands for {issuer} and {kid}; "" for one that is there
+				ref  string // what stands for {issuer}, {kid} and {id}; "" for one that is there
 			}{
 				{"there", nil, ""},
 				{"not there", nil, "none"},
@@ -134,13 +134,16 @@ func TestOpenAPI(t *testing.T) {
 					state.name == "read only" && (method != "delete" || !isKeys) {
 					continue
 				}
-				issuer, kid := url.PathEscape(issX), url.PathEscape(kidA)
+				issuer, kid, id := url.PathEscape(issX), url.PathEscape(kidA), sessionA
 				if state.ref != "" {
-					issuer, kid = state.ref, state.ref
+					issuer, kid, id = state.ref, state.ref, state.ref
 				}
-				target := strings.NewReplacer("{issuer}", issuer, "{kid}", kid).Replace(path)
+				target := strings.NewReplacer("{issuer}", issuer, "{kid}", kid, "{id}", id).Replace(path) + "?"
+				if strings.HasSuffix(path, "/sessions") {
+					target += "issuer=" + url.QueryEscape(issX) + "&subject=alex&"
+				}
 				if state.name == "bad size" {
-					target += "?size=x"
+					target += "size=x"
 				}
 				where := strings.ToUpper(method) + " " + path + ", " + state.name
 				f := newFake()
@@ -177,10 +180,13 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	h := newFake().handler()
-	for _, name := range []string{"discovery-cache", "issuers", "jwks", "health", "metrics"} {
+	for _, name := range []string{"discovery-cache", "issuers", "jwks", "sessions", "health", "metrics"} {
 		for ref, path := range map[string]string{"": "", "x": "/{issuer}"} {
 			if name == "jwks" && ref != "" {
 				path = "/{kid}"
+			}
+			if name == "sessions" && ref != "" {
+				path = "/{id}"
 			}
 			path = "/openid-connect/" + name + path
 			var methods []string

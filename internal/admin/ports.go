@@ -41,6 +41,26 @@ type Keys interface {
 	DeleteKey(ctx context.Context, kid string) error
 }
 
+// Session is a session as it is shown. It has no place for a token or a secret.
+type Session struct {
+	ID       string // 32 bytes in base64url: the session's id, or its hash where the storage knows no more
+	Audience string
+	Storage  string
+}
+
+// Sessions is what the endpoints need of sessions.
+type Sessions interface {
+	// List returns up to size sessions of a subject in the order of their ids,
+	// after the one given ("" for the first); ErrNoMetadata.
+	List(ctx context.Context, subject, after string, size int) ([]Session, error)
+	// EndSubject ends the sessions of a subject that have begun, wherever they are kept.
+	EndSubject(ctx context.Context, issuer, subject string) error
+	// EndLogin ends the sessions of a login at the provider.
+	EndLogin(ctx context.Context, issuer, sid string) error
+	// End ends one session. That it is not there is no error.
+	End(ctx context.Context, id string) error
+}
+
 // Health is the state of this process.
 type Health struct {
 	// Ready is false while requests cannot be served at all. A store that is
@@ -54,6 +74,8 @@ type Health struct {
 var (
 	// ErrNotFound says that there is no such thing: 404.
 	ErrNotFound = errors.New("not found")
+	// ErrNoMetadata says that no storage lists sessions: 501.
+	ErrNoMetadata = errors.New("no session metadata")
 	// ErrReadOnly says that it cannot be changed here: 405.
 	ErrReadOnly = errors.New("read only")
 	// ErrUnavailable says that the store cannot be asked now: 503.

@@ -97,7 +97,7 @@ func sandbox(o Options) (*Gateway, error) {
 	}
 	admin := "127.0.0.1:" + strconv.Itoa(ports[0])
 	g, err := gateway.Start(gateway.Options{
-		KongEnv: kong, AdminAddr: admin, ProxyTLSAddr: "127.0.0.1:0", PluginArgs: []string{"-admin-api", "http://" + admin, "-audit-log", o.audit()},
+		KongEnv: kong, AdminAddr: admin, ProxyTLSAddr: "127.0.0.1:0", PluginArgs: []string{"-admin-api", "http://" + admin, "-audit-log", o.audit(), "-admin-sessions"},
 		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log, HTTP2: true,
 	})
 	if err != nil {
@@ -133,7 +133,7 @@ func kong(o Options) (*Gateway, error) {
 		"anonymous_reports": "off", "nginx_worker_processes": strconv.Itoa(o.Workers), "plugins": "bundled,openid-connect", "log_level": "info",
 		"pluginserver_names":                    "openid-connect",
 		"pluginserver_openid_connect_socket":    prefix + "/openid-connect.socket",
-		"pluginserver_openid_connect_start_cmd": o.Plugin + " -kong-prefix " + prefix + " -log-level debug -audit-log " + o.audit() + " -admin-api http://" + admin,
+		"pluginserver_openid_connect_start_cmd": o.Plugin + " -kong-prefix " + prefix + " -log-level debug -admin-sessions -audit-log " + o.audit() + " -admin-api http://" + admin,
 		"pluginserver_openid_connect_query_cmd": o.Plugin + " -dump -kong-prefix " + prefix,
 		"trusted_ips":                           TrustedPeer,
 		"real_ip_header":                        "X-Forwarded-For",

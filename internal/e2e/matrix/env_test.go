@@ -126,6 +126,7 @@ func start(dir, plugin string, real map[string]*idp) (*world, error) {
 		routes = append(routes, requestRoutes(p)...)
 		routes = append(routes, possessionRoutes(p)...)
 		routes = append(routes, exchangeRoutes(w, p)...)
+		routes = append(routes, providerLogoutRoutes(p)...)
 	}
 	if k := real["keycloak"]; k != nil {
 		routes = append(routes, howToRoutes(k)...)

@@ -38,6 +38,7 @@ services:
         session_hash_storage_key: true
         redis: &server {host: 127.0.0.1, port: REDIS, prefix: nodes}
         logout_uri_suffix: /out
+        backchannel_logout_uri_suffix: /backchannel
         logout_redirect_uri: ["http://127.0.0.1/bye"]
         cache_tokens_salt: nodes
   - name: always-due
@@ -83,6 +84,16 @@ services:
         client_secret: [kong-secret-0123456789abcdef0123456789abcdef]
         auth_methods: [bearer, password, session]
         session_cookie_name: generated
+  - name: cookie-listed
+    paths: [/cookie]
+    plugins:
+    - name: openid-connect
+      config:
+        <<: *std
+        session_cookie_name: listed
+        session_storage: cookie
+        session_store_metadata: false
+        session_revocation_storage: redis
   - name: memcached
     paths: [/memcached]
     plugins:
@@ -113,6 +124,7 @@ services:
       config:
         <<: *std
         auth_methods: [introspection, password]
+        backchannel_logout_uri_suffix: null
         cluster_cache_strategy: redis
         cluster_cache_items: [introspection, tokens]
         cluster_cache_redis: {host: 127.0.0.1, port: REDIS}
@@ -292,6 +304,7 @@ func TestNodes(t *testing.T) {
 		c.provider.Faults().Clear()
 		onB(t).Get("/due", "Cookie", cookie).Want(401)
 	})
+	c.logouts(t)
 	t.Run("the cluster cache: the second node does not ask the provider", func(t *testing.T) {
 		tok, err := c.provider.Mint(provider.TokenRequest{Client: "opaque"})
 		if err != nil {
