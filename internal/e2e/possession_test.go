@@ -71,6 +71,15 @@ func TestDPoP(t *testing.T) {
 		b.get("/dpop-nonce", "Authorization", "DPoP "+access, "DPoP", h.Proof("GET", url, access, map[string]any{"nonce": nonce})).want(t, 200)
 		b.get("/dpop-nonce", "Authorization", "DPoP "+access, "DPoP", h.Proof("GET", url, access, map[string]any{"nonce": "made-up"})).want(t, 401)
 	})
+	t.Run("htu is the URL that the client sees", func(t *testing.T) {
+		outside := h.Proof("GET", "https://api.example.test/dpop", access, nil)
+		header := []string{"Authorization", "DPoP " + access, "DPoP", outside, "X-Forwarded-Host", "api.example.test", "X-Forwarded-Proto", "https", "X-Forwarded-Port", "443"}
+		newBrowser(t).get("/dpop", header...).want(t, 401) // anybody can say so
+		newBrowser(t).from(trustedPeer).get("/dpop", header...).want(t, 200)
+		over := harness.NewBrowser(t, env.ProxyTLS)
+		over.Get("/dpop?x=1", "Authorization", "DPoP "+access, "DPoP", h.Proof("GET", env.ProxyTLS+"/dpop", access, nil)).Want(200)
+		over.Get("/dpop", "Authorization", "DPoP "+access, "DPoP", h.Proof("GET", env.Proxy+"/dpop", access, nil)).Want(401)
+	})
 	t.Run("DPoP is not a scheme where it is off", func(t *testing.T) {
 		b.get("/bearer", "Authorization", "DPoP "+access, "DPoP", h.Proof("GET", env.Proxy+"/bearer", access, nil)).want(t, 401)
 	})

@@ -54,6 +54,9 @@ func mode(m string) config {
 
 var requestTable = []requestRow{
 	{name: "PAR-client_secret_basic", client: "par", more: push, wrong: wrongSecret, less: noPush},
+	{name: "PAR-client_secret_post", client: "post", more: push, wrong: wrongSecret},
+	{name: "PAR-client_secret_jwt", client: "secret-jwt", more: push, wrong: wrongSecret},
+	{name: "PAR-none", client: "public", more: push},
 	{name: "PAR-private_key_jwt", client: "key-jwt", more: push, wrong: wrongKey},
 	{name: "PAR-tls_client_auth", client: "tls", more: push, wrong: certificate("other")},
 	{name: "PAR-self_signed_tls_client_auth", client: "self-signed", more: push, wrong: certificate("untrusted"), notAt: []string{"keycloak"}},
