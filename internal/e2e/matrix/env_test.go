@@ -166,12 +166,13 @@ func writeConfig(file, service string, rows []route, certificates, authorities [
 	for i, r := range rows {
 		routes = append(routes, map[string]any{
 			"name": fmt.Sprintf("row-%d", i), "paths": []string{r.path},
-			"plugins": []any{map[string]any{"name": "openid-connect", "config": r.config}},
+			"plugins": append([]any{plugin("openid-connect", r.config)}, beside[r.path]...),
 		})
 	}
 	all := map[string]any{
 		"_format_version": "3.0",
 		"services":        []any{map[string]any{"name": "echo", "url": service, "routes": routes}},
+		"consumers":       besideConsumers,
 	}
 	if len(certificates) > 0 {
 		all["certificates"] = certificates

@@ -251,7 +251,7 @@ func basicThenBearer(endpoint string) func(*testing.T, *world, *idp, string) {
 
 func howToRoutes(p *idp) []route {
 	var out []route
-	for _, h := range slices.Concat(howTos, boundHowTos) {
+	for _, h := range slices.Concat(howTos, boundHowTos, besideHowTos) {
 		for suffix, c := range h.rows(p) {
 			std := config{
 				"issuer": p.issuer, "client_id": []string{"kong"}, "client_secret": []string{p.clients["kong"].Secret},
@@ -270,7 +270,7 @@ func howToRoutes(p *idp) []route {
 }
 
 func TestHowTo(t *testing.T) {
-	for _, h := range slices.Concat(howTos, boundHowTos) {
+	for _, h := range slices.Concat(howTos, boundHowTos, besideHowTos) {
 		t.Run(h.name, func(t *testing.T) {
 			w := env(t)
 			testproviders.Keycloak(t)
