@@ -162,6 +162,13 @@ func (p *relyingProvider) UserInfo(ctx context.Context, raw token.Opaque, subjec
 			AccessToken: raw, Accept: k.userinfo.accept, Subject: subject,
 			Args: append(slices.Clone(k.userinfo.args), opFields(f.Args)...), Headers: append(slices.Clone(k.userinfo.headers), opFields(f.Headers)...),
 		}
+		if f.Bound {
+			s, err := p.prover(ctx)
+			if err != nil {
+				return cache.Loaded[*rp.UserInfo]{}, err
+			}
+			r.DPoP = s
+		}
 		if k.userinfo.jwt {
 			r.Verifier = p.verifier(0, rp.MethodUserInfo)
 		}

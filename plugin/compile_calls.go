@@ -187,6 +187,9 @@ func (p *relyingProvider) grantKey(g rp.Grant) cache.Key {
 		}
 	}
 	parts = appendFields(parts, g.Forward.Args, g.Forward.Headers)
+	if p.dpop != nil {
+		parts = append(parts, "dpop", p.dpop.tag)
+	}
 	if k.keyScopes {
 		parts = append(append(parts, "scopes"), k.scopes...)
 	}
@@ -352,12 +355,12 @@ func (p *relyingProvider) tokens(ctx context.Context, cl *clientauth.Client, g r
 	if g.Method == rp.MethodClientCredentials {
 		auth = "" // the caller's client brings its own
 	}
-	r, err := p.provider.Token(ctx, op.TokenRequest{
+	r, err := p.ask(ctx, op.TokenRequest{
 		Client: cl, Auth: auth, Form: form, Args: p.args, Headers: append(slices.Clone(p.headers), opFields(g.Forward.Headers)...), ClientArgs: opFields(g.Forward.Args),
 		Unauthenticated: cl == nil,
 	})
 	if err != nil {
-		return nil, providerError(err)
+		return nil, err
 	}
 	return p.response(r, g.Method), nil
 }

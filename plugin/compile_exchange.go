@@ -108,9 +108,16 @@ func (p *relyingProvider) Exchange(ctx context.Context, client int, raw token.Op
 		return nil, &rp.Error{Description: "token_exchange needs client_id", Reason: "no_client"}
 	}
 	load := func(ctx context.Context) (cache.Loaded[*rp.TokenResponse], error) {
-		r, err := p.provider.Exchange(ctx, op.ExchangeRequest{Client: cl, Auth: p.auth, SubjectToken: raw, Scopes: e.scopes, Audience: e.audience, Args: p.args, Headers: p.headers})
+		s, err := p.prover(ctx)
+		if err != nil {
+			return cache.Loaded[*rp.TokenResponse]{}, err
+		}
+		r, err := p.provider.Exchange(ctx, op.ExchangeRequest{Client: cl, Auth: p.auth, SubjectToken: raw, Scopes: e.scopes, Audience: e.audience, Args: p.args, Headers: p.headers, DPoP: s})
 		if err != nil {
 			return cache.Loaded[*rp.TokenResponse]{}, providerError(err)
+		}
+		if err := p.bound(r); err != nil {
+			return cache.Loaded[*rp.TokenResponse]{}, err
 		}
 		tr := p.response(r, rp.MethodBearer)
 		if !tr.Expiry.IsZero() && !p.now().Before(tr.Expiry) {

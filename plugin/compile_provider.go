@@ -27,6 +27,7 @@ type relyingProvider struct {
 	clients    []*clientauth.Client
 	decrypters []*token.Decrypter // by client
 	exchange   exchangePolicy
+	dpop       *clientDPoP       // nil: off
 	auth       clientauth.Method // token_endpoint_auth_method
 	keys       token.Keys
 	cache      *token.Cache
@@ -98,6 +99,7 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 	if p.exchange, err = newExchangePolicy(c, env); err != nil {
 		return nil, err
 	}
+	p.dpop = newClientDPoP(c, env)
 	p.scopeText = string(p.scope[:])
 	p.tokenEndpoint, p.firstAuth = string(c.TokenEndpoint), clientauth.Method(at(c.ClientAuth, 0))
 	for _, g := range c.IgnoreSignature {
@@ -246,6 +248,10 @@ func (p *relyingProvider) AuthorizationURL(ctx context.Context, r rp.Authorizati
 	for _, f := range r.Extra {
 		full.ClientArgs = append(full.ClientArgs, op.Field{Name: f.Name, Value: token.Opaque(f.Value)})
 	}
+	var err error
+	if full.DPoP, err = p.prover(ctx); err != nil {
+		return "", err
+	}
 	u, err := p.provider.AuthorizationURL(ctx, full)
 	if e := (*op.Error)(nil); errors.As(err, &e) && e.Kind == op.Refused {
 		// Whoever begins a login has brought nothing that could be refused.
@@ -276,9 +282,9 @@ func (p *relyingProvider) token(ctx context.Context, client int, form url.Values
 	if cl == nil {
 		return nil, &rp.Error{Description: "grant " + form.Get("grant_type") + " needs client_id", Reason: "no_client"}
 	}
-	r, err := p.provider.Token(ctx, op.TokenRequest{Client: cl, Auth: p.auth, Form: form, Args: p.args, Headers: p.headers})
+	r, err := p.ask(ctx, op.TokenRequest{Client: cl, Auth: p.auth, Form: form, Args: p.args, Headers: p.headers})
 	if err != nil {
-		return nil, providerError(err)
+		return nil, err
 	}
 	return p.response(r, rp.Method(form.Get("grant_type"))), nil
 }

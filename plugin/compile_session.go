@@ -24,12 +24,16 @@ func identityDigest(c *Config) [32]byte {
 		Pseudo, Signature, Claims, Nonce, HS, SSL          bool
 		Ignore                                             []UnverifiedGrant
 		DPoP, MTLS                                         PossessionMode
+		ClientDPoP                                         ClientDPoP `json:",omitempty"`
 	}{
 		Issuer: c.Issuer, Auth: string(c.AuthorizationEndpoint), Token: string(c.TokenEndpoint), Userinfo: string(c.UserinfoEndpoint),
 		Introspection: string(c.IntrospectionEndpoint), JWKS: string(c.JWKSEndpoint),
 		Extra: urls(c.ExtraJWKSURIs), Allowed: c.IssuersAllowed, Clients: c.ClientID, Audience: c.Audience, Domains: c.Domains,
 		Pseudo: c.UsingPseudoIssuer, Signature: c.VerifySignature, Claims: c.VerifyClaims, Nonce: c.VerifyNonce, HS: c.EnableHSSignatures, SSL: c.SSLVerify,
 		Ignore: c.IgnoreSignature, DPoP: c.ProofOfPossessionDPoP, MTLS: c.ProofOfPossessionMTLS,
+	}
+	if c.ClientDPoP != ClientDPoPOff {
+		list.ClientDPoP = c.ClientDPoP
 	}
 	b, err := json.Marshal(list)
 	if err != nil {

@@ -260,6 +260,21 @@ func (PossessionMode) OneOf() []string {
 	return []string{"off", "optional", "strict"}
 }
 
+// ClientDPoP says when the plugin binds its tokens to a key of its own.
+type ClientDPoP string
+
+// Values of ClientDPoP.
+const (
+	ClientDPoPOff      ClientDPoP = "off"
+	ClientDPoPAuto     ClientDPoP = "auto"
+	ClientDPoPRequired ClientDPoP = "required"
+)
+
+// OneOf implements param.Enum.
+func (ClientDPoP) OneOf() []string {
+	return []string{"off", "auto", "required"}
+}
+
 // CertificateFormat is how a proxy writes the client certificate into a header.
 type CertificateFormat string
 

@@ -27,6 +27,9 @@ type Metadata struct {
 	RequirePAR           bool
 	RequireRequestObject bool
 	RequestObjectAlgs    []string
+	// DPoPAlgorithms is dpop_signing_alg_values_supported (RFC 9449 section
+	// 5.1); nil where the provider is silent.
+	DPoPAlgorithms []string
 
 	// Document is the whole as it was read; nil when nothing was discovered. It
 	// must not be changed.
@@ -59,6 +62,7 @@ func readMetadata(doc claims.Object) *Metadata {
 		RevocationAuthMethods:    listOf(doc, "revocation_endpoint_auth_methods_supported"),
 		PKCEMethods:              listOf(doc, "code_challenge_methods_supported"),
 		RequestObjectAlgs:        listOf(doc, "request_object_signing_alg_values_supported"),
+		DPoPAlgorithms:           listOf(doc, "dpop_signing_alg_values_supported"),
 		Document:                 doc,
 	}
 	m.ResponseISS, _ = doc["authorization_response_iss_parameter_supported"].(bool)

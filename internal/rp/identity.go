@@ -1,6 +1,7 @@
 package rp
 
 import (
+	"strings"
 	"time"
 
 	"kong-openid-connect/internal/claims"
@@ -37,6 +38,11 @@ type Identity struct {
 	// Claims that the ID token and userinfo only point to.
 	idExtra, userInfoExtra claims.Object
 }
+
+// ownDPoP reports whether the access token is bound to this program's own DPoP
+// key: the token endpoint said so. That of a caller is a Bearer token here, for
+// the caller has the key.
+func (id *Identity) ownDPoP() bool { return strings.EqualFold(id.TokenType, "DPoP") }
 
 // Find looks a claim path up in the claim sources, in their one order: access
 // token, introspection, ID token, userinfo (behaviour.md 10.1.2, U61).

@@ -29,13 +29,13 @@ func (bearerMethod) find(ctx context.Context, x *Exchange) (*Credential, error) 
 
 func (bearerMethod) authenticate(ctx context.Context, x *Exchange, c *Credential) (*Identity, error) {
 	p := x.Policy
-	raw, expiry := c.Token, time.Time{}
+	raw, expiry, kind := c.Token, time.Time{}, "Bearer"
 	exchanged, err := p.Provider.Exchange(ctx, x.Client, raw)
 	if err != nil {
 		return nil, err
 	}
 	if exchanged != nil {
-		raw, expiry = exchanged.AccessToken, exchanged.Expiry
+		raw, expiry, kind = exchanged.AccessToken, exchanged.Expiry, exchanged.TokenType
 		x.exchanged = true
 	}
 	at, err := p.Provider.VerifyAccessToken(ctx, x.Client, raw, MethodBearer)
@@ -48,7 +48,7 @@ func (bearerMethod) authenticate(ctx context.Context, x *Exchange, c *Credential
 	if err := x.sessionCookieFits(at); err != nil {
 		return nil, err
 	}
-	id := &Identity{Client: x.Client, AccessToken: raw, TokenType: "Bearer", Access: at, Expiry: at.Expiry}
+	id := &Identity{Client: x.Client, AccessToken: raw, TokenType: kind, Access: at, Expiry: at.Expiry}
 	if id.Expiry.IsZero() {
 		id.Expiry = expiry
 	}

@@ -84,7 +84,9 @@ func (x *Exchange) learn(ctx context.Context, id *Identity) error {
 	if !p.SearchUserInfo || id.UserInfo != nil || id.AccessToken == "" {
 		return nil
 	}
-	ui, err := p.Provider.UserInfo(ctx, id.AccessToken, idSubject(id), id.Expiry, x.forwardUserInfo(ctx))
+	f := x.forwardUserInfo(ctx)
+	f.Bound = id.ownDPoP()
+	ui, err := p.Provider.UserInfo(ctx, id.AccessToken, idSubject(id), id.Expiry, f)
 	if err != nil {
 		p.warn(ctx, "userinfo could not be had; the request goes on without it", "error", err)
 		return nil

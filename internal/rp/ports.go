@@ -53,6 +53,8 @@ type verifiedBy struct {
 type Forward struct {
 	Args    []Field
 	Headers []Field
+	// Bound says that the token of the call is bound to this program's DPoP key.
+	Bound bool
 }
 
 // Grant is a request to the token endpoint on a client's behalf (RFC 6749 4.3, 4.4, 6; RFC 7523).

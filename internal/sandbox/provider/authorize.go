@@ -18,6 +18,8 @@ type authorization struct {
 	redirectURI string
 	response    []string // the words of response_type
 	mode        string
+	jarm        bool   // the response is a JWT
+	jkt         string // dpop_jkt
 	state       string
 	nonce       string
 	scopes      []string
@@ -33,6 +35,10 @@ type authorization struct {
 // authorize is the authorization endpoint. Until client and redirect URI are
 // known to be good, errors are shown here; afterwards they are redirected.
 func (p *Provider) authorize(w http.ResponseWriter, x *exchange) {
+	if !p.unpush(x) {
+		p.page(w, http.StatusBadRequest, "message", message{"The request is not known", "The request_uri is unknown, used, or of another application."})
+		return
+	}
 	req := authorization{maxAge: -1, redirectURI: x.form.Get("redirect_uri"), state: x.form.Get("state")}
 	for name, values := range x.form {
 		if len(values) > 1 && name != "audience" && name != "resource" {
@@ -81,7 +87,11 @@ func (q *authorization) read(form url.Values) *oauthError {
 	}
 	q.response = strings.Fields(form.Get("response_type"))
 	slices.Sort(q.response)
-	q.mode = form.Get("response_mode")
+	q.mode, q.jarm = strings.CutSuffix(form.Get("response_mode"), ".jwt")
+	if q.mode == "jwt" {
+		q.mode, q.jarm = "", true
+	}
+	q.jkt = form.Get("dpop_jkt")
 	hybrid := len(q.response) > 1
 	if q.mode == "" {
 		q.mode = "query"
@@ -98,7 +108,7 @@ func (q *authorization) read(form url.Values) *oauthError {
 	}) {
 		return fail("unsupported_response_type", "response_type must contain code")
 	}
-	if hybrid && q.mode == "query" {
+	if hybrid && q.mode == "query" && !q.jarm {
 		return fail("invalid_request", "tokens are not returned in the query")
 	}
 	q.scopes = strings.Fields(form.Get("scope"))
@@ -163,7 +173,7 @@ func (p *Provider) consent(w http.ResponseWriter, q *authorization, l *login) {
 	p.state.drop(now)
 	p.state.codes[value] = &code{
 		grant: g, redirectURI: q.redirectURI, challenge: q.challenge, method: q.method,
-		expires: now.Add(seconds(q.client.CodeSeconds, 60)), hybrid: len(q.response) > 1,
+		expires: now.Add(seconds(q.client.CodeSeconds, 60)), hybrid: len(q.response) > 1, jkt: q.jkt,
 	}
 	l.clients[q.client.ID] = true
 	p.mu.Unlock()
@@ -203,6 +213,14 @@ func (p *Provider) respond(w http.ResponseWriter, q *authorization, params url.V
 	}
 	params.Set("iss", p.Issuer())
 	p.distortResponse(q.client.ID, params)
+	if q.jarm {
+		signed, err := p.jarm(q.client, params)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		params = url.Values{"response": {signed}}
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	if q.mode == "form_post" {
@@ -231,6 +249,19 @@ func (p *Provider) respond(w http.ResponseWriter, q *authorization, params url.V
 	}
 	w.Header().Set("Location", location)
 	w.WriteHeader(http.StatusSeeOther)
+}
+
+// jarm makes the response a JWT (JARM section 2.1).
+func (p *Provider) jarm(c *Client, params url.Values) (string, error) {
+	claims := map[string]any{"exp": p.now().Add(10 * time.Minute).Unix(), "aud": c.ID}
+	for name := range params {
+		claims[name] = params.Get(name)
+	}
+	d := p.draft(c, TokenResponse, claims)
+	if err := p.forge(d, EndpointAuthorization, c.ID, TokenResponse); err != nil {
+		return "", err
+	}
+	return d.sign()
 }
 
 func (p *Provider) distortResponse(client string, params url.Values) {

@@ -15,6 +15,7 @@ const (
 	groupTokenAnswer   = "token-answer"
 	groupUserinfo      = EndpointUserinfo
 	groupIntrospection = EndpointIntrospection
+	groupDPoP          = "dpop" // any endpoint that takes proofs
 )
 
 type faultKind struct {
@@ -50,6 +51,9 @@ var catalogue = func() map[string]faultKind {
 		"truncated":          "announces a longer body than it sends, and closes",
 		"gzip-bomb":          "answers a gzip body that unpacks to size bytes (100 MB)",
 		"connection-reset":   "resets the connection instead of an answer",
+	})
+	add(groupDPoP, "", map[string]string{
+		"dpop-nonce": "refuses DPoP proofs without the nonce value (sandbox-nonce), which the refusal tells",
 	})
 	add(groupToken, "", map[string]string{
 		"wrong-iss":                 "iss is value, or another URL",

@@ -14,6 +14,7 @@ const (
 	EndpointJWKS          = "jwks"
 	EndpointAuthorization = "authorization"
 	EndpointLogin         = "login"
+	EndpointPush          = "push"
 	EndpointToken         = "token"
 	EndpointIntrospection = "introspection"
 	EndpointRevocation    = "revocation"
@@ -24,7 +25,7 @@ const (
 	EndpointElsewhere = "elsewhere"
 )
 
-var endpoints = []string{EndpointDiscovery, EndpointJWKS, EndpointAuthorization, EndpointLogin, EndpointToken,
+var endpoints = []string{EndpointDiscovery, EndpointJWKS, EndpointAuthorization, EndpointLogin, EndpointPush, EndpointToken,
 	EndpointIntrospection, EndpointRevocation, EndpointUserinfo, EndpointEndSession}
 
 // Kinds of tokens that a token fault may be limited to.

@@ -249,7 +249,7 @@ func TestAnswerFaults(t *testing.T) {
 	}
 	for _, name := range FaultNames() {
 		switch catalogue[name].group {
-		case groupToken, groupWire, groupAuthorization:
+		case groupToken, groupWire, groupAuthorization, groupDPoP:
 			continue
 		}
 		if name == "rotate-just-before-signing" {

@@ -14,6 +14,9 @@ func (p *Provider) newAccessToken(g *grant, scopes []string, endpoint string) (s
 	now := p.now()
 	expires := now.Add(seconds(g.client.AccessTokenSeconds, 300))
 	claims := p.accessClaims(g, scopes, now, expires)
+	if g.jkt != "" {
+		claims["cnf"], claims["typ"] = map[string]any{"jkt": g.jkt}, "DPoP"
+	}
 	value := random()
 	if !g.client.OpaqueTokens {
 		d := p.draft(g.client, TokenAccess, maps.Clone(claims))
@@ -29,7 +32,7 @@ func (p *Provider) newAccessToken(g *grant, scopes []string, endpoint string) (s
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.drop(now)
-	p.state.access[value] = &accessToken{grant: g, claims: claims, issued: now, expires: expires}
+	p.state.access[value] = &accessToken{grant: g, claims: claims, issued: now, expires: expires, jkt: g.jkt}
 	return value, nil
 }
 
@@ -57,6 +60,14 @@ func (p *Provider) accessClaims(g *grant, scopes []string, now, expires time.Tim
 	}
 	maps.Copy(c, g.user.claims(scopes))
 	return c
+}
+
+// tokenType is token_type of what the grant's tokens are used as.
+func (g *grant) tokenType() string {
+	if g.jkt != "" {
+		return "DPoP"
+	}
+	return "Bearer"
 }
 
 func (g *grant) subject() string {

@@ -96,6 +96,9 @@ type Client struct {
 	SigningAlg string `json:"signing_alg,omitempty"`
 	// SignedUserinfo makes the userinfo answer a JWT.
 	SignedUserinfo bool `json:"signed_userinfo,omitempty"`
+	// DPoP demands a proof with every token request (RFC 9449 section 5.2); with
+	// one, tokens of any client are bound to its key.
+	DPoP bool `json:"dpop_bound_access_tokens,omitempty"`
 	// KeepRefreshToken switches refresh token rotation off.
 	KeepRefreshToken bool `json:"keep_refresh_token,omitempty"`
 	// NoRefreshToken withholds refresh tokens.

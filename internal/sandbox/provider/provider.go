@@ -159,6 +159,7 @@ func (p *Provider) routes() {
 	handle("GET /jwks", EndpointJWKS, p.jwks)
 	handle("GET /authorize", EndpointAuthorization, p.authorize)
 	handle("POST /authorize", EndpointAuthorization, p.authorize)
+	handle("POST /par", EndpointPush, p.push)
 	handle("POST /login", EndpointLogin, p.login)
 	handle("POST /token", EndpointToken, p.token)
 	handle("POST /introspect", EndpointIntrospection, p.introspect)
@@ -211,6 +212,7 @@ type exchange struct {
 	form     url.Values // query and body
 	body     url.Values // body alone
 	claimed  claimed    // how the client says that it is, unverified
+	jkt      string     // thumbprint of the DPoP proof's key, verified
 }
 
 // serve runs the steps that every endpoint shares: parse, record, misbehave, answer.

@@ -29,7 +29,7 @@ func (p *Provider) alive(value string) *accessToken {
 
 // userinfo is OpenID Connect Core section 5.3.
 func (p *Provider) userinfo(w http.ResponseWriter, x *exchange) {
-	value := bearer(x)
+	value, dpop := presented(x)
 	if value == "" {
 		bearerError(w, http.StatusUnauthorized, "")
 		return
@@ -37,6 +37,9 @@ func (p *Provider) userinfo(w http.ResponseWriter, x *exchange) {
 	t := p.alive(value)
 	if t == nil {
 		bearerError(w, http.StatusUnauthorized, "invalid_token")
+		return
+	}
+	if !p.possesses(w, x, t, value, dpop) {
 		return
 	}
 	g := t.grant
@@ -100,7 +103,7 @@ func (p *Provider) introspect(w http.ResponseWriter, x *exchange) {
 	answer := map[string]any{"active": false}
 	if t := p.alive(value); t != nil {
 		answer = maps.Clone(t.claims)
-		answer["active"], answer["token_type"] = true, "Bearer"
+		answer["active"], answer["token_type"] = true, t.grant.tokenType()
 		if t.grant.user != nil {
 			answer["username"] = t.grant.user.Username
 		}

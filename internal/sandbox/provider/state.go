@@ -17,6 +17,7 @@ type grant struct {
 	nonce    string
 	acr      string
 	authTime time.Time
+	jkt      string // thumbprint of the DPoP key that its tokens are bound to
 	revoked  bool
 }
 
@@ -25,6 +26,7 @@ type accessToken struct {
 	claims  map[string]any
 	issued  time.Time
 	expires time.Time
+	jkt     string
 	revoked bool
 }
 
@@ -42,6 +44,7 @@ type code struct {
 	expires     time.Time
 	used        bool
 	hybrid      bool
+	jkt         string // dpop_jkt of the request
 }
 
 // login is a browser's session at the provider.
@@ -67,6 +70,7 @@ type state struct {
 	logins  map[string]*login
 	pending map[string]*pending
 	jtis    map[string]time.Time
+	pushed  map[string]*pushed
 	sweep   int
 }
 
@@ -79,12 +83,12 @@ const (
 func newState() state {
 	return state{
 		access: map[string]*accessToken{}, refresh: map[string]*refreshToken{}, codes: map[string]*code{},
-		logins: map[string]*login{}, pending: map[string]*pending{}, jtis: map[string]time.Time{}, sweep: sweepAt,
+		logins: map[string]*login{}, pending: map[string]*pending{}, jtis: map[string]time.Time{}, pushed: map[string]*pushed{}, sweep: sweepAt,
 	}
 }
 
 func (s *state) size() int {
-	return len(s.access) + len(s.refresh) + len(s.codes) + len(s.logins) + len(s.pending) + len(s.jtis)
+	return len(s.access) + len(s.refresh) + len(s.codes) + len(s.logins) + len(s.pending) + len(s.jtis) + len(s.pushed)
 }
 
 // drop forgets what has expired, when enough has come together.
@@ -97,6 +101,7 @@ func (s *state) drop(now time.Time) {
 	dropExpired(s.codes, func(c *code) time.Time { return c.expires }, now)
 	dropExpired(s.logins, func(l *login) time.Time { return l.at.Add(loginTTL) }, now)
 	dropExpired(s.pending, func(p *pending) time.Time { return p.expires }, now)
+	dropExpired(s.pushed, func(p *pushed) time.Time { return p.expires }, now)
 	dropExpired(s.jtis, func(t time.Time) time.Time { return t }, now)
 	s.sweep = max(sweepAt, 2*s.size())
 }

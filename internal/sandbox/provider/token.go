@@ -42,11 +42,24 @@ func (p *Provider) token(w http.ResponseWriter, x *exchange) {
 			return
 		}
 	}
+	jkt, fail := p.proof(w, x, c.ID, "")
+	if fail == nil && jkt == "" && c.DPoP {
+		e := refuse("invalid_dpop_proof", "the client's tokens are bound to a DPoP key, and there is no proof")
+		fail = &e
+	}
+	if fail != nil {
+		writeError(w, *fail)
+		return
+	}
+	x.jkt = jkt
 	what, fail := find(x, c)
 	if fail != nil {
 		writeError(w, *fail)
 		return
 	}
+	p.mu.Lock()
+	what.grant.jkt = jkt
+	p.mu.Unlock()
 	answer, err := p.issue(what)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -89,7 +102,7 @@ func (p *Provider) issue(what issue) (map[string]any, error) {
 		return nil, err
 	}
 	answer := map[string]any{
-		"access_token": access, "token_type": "Bearer", "scope": strings.Join(scopes, " "),
+		"access_token": access, "token_type": g.tokenType(), "scope": strings.Join(scopes, " "),
 		"expires_in": int(seconds(g.client.AccessTokenSeconds, 300) / time.Second),
 	}
 	if what.kind != "" {
@@ -142,6 +155,8 @@ func (p *Provider) codeGrant(x *exchange, c *Client) (issue, *oauthError) {
 	switch {
 	case x.body.Get("redirect_uri") != got.redirectURI:
 		return bad("redirect_uri differs from the one of the authorization request")
+	case got.jkt != "" && got.jkt != x.jkt:
+		return bad("the code is bound to another DPoP key")
 	case !got.proves(x.body.Get("code_verifier")):
 		return bad("code_verifier does not fit the code_challenge")
 	}
@@ -205,6 +220,8 @@ func (p *Provider) refreshGrant(x *exchange, c *Client) (issue, *oauthError) {
 	case got.used:
 		got.grant.revoked = true
 		return bad("invalid_grant", "the refresh token has been used before: the grant is revoked")
+	case c.public() && got.grant.jkt != "" && got.grant.jkt != x.jkt:
+		return bad("invalid_grant", "the refresh token is bound to another DPoP key")
 	case got.grant.revoked || !p.now().Before(got.expires):
 		return bad("invalid_grant", "the refresh token has expired or is revoked")
 	}
