@@ -53,8 +53,11 @@ func TestVerdictsOfKong(t *testing.T) {
 			if v.Runtime != nil {
 				compared++
 				got, want := trim(e["config"]), trim(v.Runtime)
-				for _, later := range []string{"preserve_fragment", "unauthorized_for_scripts", "session_no_store", "client_dpop"} { // extensions that the record is older than
-					if g := got.(map[string]any); want.(map[string]any)[later] == nil && (g[later] == false || g[later] == "off") {
+				for later, value := range map[string]any{ // extensions that the record is older than
+					"preserve_fragment": false, "unauthorized_for_scripts": false, "session_no_store": false, "client_dpop": "off",
+					"logout_all_sessions": false, "session_revocation_storage": "auto",
+				} {
+					if g := got.(map[string]any); want.(map[string]any)[later] == nil && g[later] == value {
 						delete(g, later)
 					}
 				}
