@@ -30,6 +30,8 @@ var (
 	sign     = config{"require_signed_request_object": true, "require_pushed_authorization_requests": false}
 	noSign   = config{"require_signed_request_object": false}
 	pushSign = sign.with(push)
+	prove    = config{"client_dpop": "required"}
+	noProof  = config{"client_dpop": "off"}
 )
 
 func wrongSecret(*idp) config {
@@ -70,6 +72,11 @@ var requestTable = []requestRow{
 	{name: "code-id_token", client: "hybrid", more: config{"response_type": []string{"code id_token"}, "response_mode": "form_post", "require_pushed_authorization_requests": false}},
 	{name: "FAPI2-private_key_jwt", client: "fapi-key", more: push, wrong: wrongKey, less: noPush},
 	{name: "FAPI2-tls_client_auth", client: "fapi-tls", more: push, wrong: certificate("other"), less: noPush},
+	{name: "FAPI2-DPoP", client: "fapi", more: push.with(prove), wrong: wrongKey, less: push.with(noProof)},
+	{
+		name: "FAPI2-DPoP-message-signing", client: "fapi-message", more: pushSign.with(prove).with(config{"response_mode": "jwt"}), wrong: wrongKey,
+		less: pushSign.with(noProof), notAt: []string{"keycloak"},
+	},
 	{name: "FAPI2-message-signing", client: "fapi-signing", more: pushSign.with(config{"response_mode": "jwt"}), wrong: wrongKey, less: noSign.with(push).with(config{"response_mode": "jwt"})},
 }
 
@@ -155,6 +162,8 @@ func (w *world) authorizationRequest(t *testing.T, p *idp, r *requestRow) {
 			}
 			if cnf, _ := claims["cnf"].(map[string]any); r.client == "fapi-tls" && cnf["x5t#S256"] != harness.Thumbprint(p.real.Certificates["tls"]) {
 				t.Errorf("the token is bound to %v", cnf)
+			} else if r.more["client_dpop"] == "required" && cnf["jkt"] == nil {
+				t.Error("the token is bound to no key")
 			}
 		}
 	})
@@ -182,13 +191,17 @@ func (w *world) authorizationRequest(t *testing.T, p *idp, r *requestRow) {
 	}
 	if r.less != nil {
 		t.Run("less than the provider demands", func(t *testing.T) {
-			start := w.overTLS(t).Get(path + "-less/page")
+			b := w.overTLS(t)
+			start := b.Get(path + "-less/page")
 			if start.StatusCode == 500 {
 				return // it took no pushed request
 			}
 			cb, err := p.real.Browser().Login(t.Context(), start.Want(302).To().String(), "alex", "doe")
-			if err == nil && (cb.Values().Has("code") || cb.Values().Has("response") && claimsOf(t, cb.Values().Get("response"))["code"] != nil) {
-				t.Error("a success does not show that the provider asks for it")
+			if err != nil || !strings.HasPrefix(cb.URL, w.gateway.ProxyTLS) {
+				return // it shows an error of its own
+			}
+			if a := deliver(b, cb); a.StatusCode != 401 || a.SetsCookie("s-"+r.name) != nil {
+				t.Errorf("status %d: a success does not show that the provider asks for it", a.StatusCode)
 			}
 		})
 	}
