@@ -14,10 +14,19 @@ import (
 // balanced asks a node as a load balancer does, so that both nodes serve one address.
 func (c *cluster) balanced(t *testing.T, g *harness.Gateway, target, cookie string) *harness.Answer {
 	t.Helper()
-	header := []string{"X-Forwarded-Host", "localhost", "X-Forwarded-Port", "8000", "X-Forwarded-Proto", "http"}
 	if cookie != "" {
-		header = append(header, "Cookie", cookie)
+		return c.through(t, g, target, "Cookie", cookie)
 	}
+	return c.through(t, g, target)
+}
+
+// external is the address of both nodes behind the load balancer.
+const external = "http://localhost:8000"
+
+// through is balanced with any headers.
+func (c *cluster) through(t *testing.T, g *harness.Gateway, target string, header ...string) *harness.Answer {
+	t.Helper()
+	header = append([]string{"X-Forwarded-Host", "localhost", "X-Forwarded-Port", "8000", "X-Forwarded-Proto", "http"}, header...)
 	return harness.NewBrowser(t, g.Proxy).From(harness.TrustedPeer).Get(target, header...)
 }
 

@@ -129,6 +129,60 @@ services:
         cluster_cache_items: [introspection, tokens]
         cluster_cache_redis: {host: 127.0.0.1, port: REDIS}
         cache_tokens_salt: shared
+  - name: dpop
+    paths: [/dpop]
+    plugins:
+    - name: openid-connect
+      config: &dpop
+        issuer: ISSUER
+        auth_methods: [bearer]
+        proof_of_possession_dpop: strict
+        session_secret: a-secret-of-the-nodes-0123456789
+  - name: dpop-by-sessions-redis
+    paths: [/dpop-sessions]
+    plugins:
+    - name: openid-connect
+      config:
+        <<: *dpop
+        session_storage: redis
+        redis: *server
+  - name: dpop-by-cluster-cache
+    paths: [/dpop-cluster]
+    plugins:
+    - name: openid-connect
+      config:
+        <<: *dpop
+        cluster_cache_strategy: redis
+        cluster_cache_redis: {host: 127.0.0.1, port: REDIS}
+  - name: dpop-nonce
+    paths: [/dpop-nonce]
+    plugins:
+    - name: openid-connect
+      config:
+        <<: *dpop
+        dpop_use_nonce: true
+  - name: dpop-nonce-of-a-generated-secret
+    paths: [/dpop-generated]
+    plugins:
+    - name: openid-connect
+      config:
+        issuer: ISSUER
+        auth_methods: [bearer]
+        proof_of_possession_dpop: strict
+        dpop_use_nonce: true
+  - name: client-dpop
+    paths: [/client-dpop]
+    plugins:
+    - name: openid-connect
+      config:
+        <<: *std
+        client_dpop: required
+        session_cookie_name: bound
+        session_storage: cookie
+        session_store_metadata: false
+        search_user_info: true
+        cache_user_info: false
+        upstream_user_info_header: x-userinfo
 `
 
 // cluster is two gateways before one provider, with what they share.
@@ -334,6 +388,21 @@ func TestNodes(t *testing.T) {
 		c.redis.Start()
 		onA(t).Get("/redis", "Cookie", cookie).Want(200)
 		onB(t).Get("/redis", "Cookie", cookie).Want(200)
+	})
+	for _, route := range []string{"/dpop-sessions", "/dpop-cluster"} {
+		t.Run("case 53: a proof that the other node has seen, by Redis at "+route, func(t *testing.T) { c.proofsAreShared(t, route) })
+	}
+	t.Run("case 54: a nonce of one node is good at the other", func(t *testing.T) { c.noncesAreShared(t, "/dpop-nonce") })
+	t.Run("client_dpop: tokens of one node are used by the other", c.boundTokensAreShared)
+	t.Run("DPoP with Redis down is 503", func(t *testing.T) {
+		h := harness.NewHolder(t)
+		access := c.boundTo(t, h)
+		c.redis.Kill()
+		defer c.redis.Start()
+		proof := h.Proof("GET", external+"/dpop-sessions", access, nil)
+		if a := c.proves(t, c.a, "/dpop-sessions", access, proof).Want(503); a.Header.Get("Retry-After") == "" {
+			t.Error("the answer does not say when to come again")
+		}
 	})
 	t.Run("cases 46 and 47: Redis is killed under load and comes back", c.killedUnderLoad)
 	t.Run("case 46: Redis down is 503, and sessions come back", func(t *testing.T) {

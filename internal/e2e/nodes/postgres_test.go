@@ -90,6 +90,8 @@ func TestNodesOfOneDatabase(t *testing.T) {
 	})
 	t.Run("one discovery serves both nodes, and a deletion ends its sessions on both", c.discoverOnce)
 	t.Run("keys that one node rotates are the other's too", c.rotateKeys)
+	t.Run("case 53: a proof that the other node has seen, by Postgres", func(t *testing.T) { c.proofsAreShared(t, "/dpop") })
+	t.Run("case 54: a nonce by a generated secret is good at the other node", func(t *testing.T) { c.noncesAreShared(t, "/dpop-generated") })
 	t.Run("Postgres is stopped and started under load", c.databaseStoppedUnderLoad)
 	t.Run("Postgres down: sessions in cookies serve, and logins finish", func(t *testing.T) {
 		c.lifetime(t, 3600)
@@ -101,6 +103,9 @@ func TestNodesOfOneDatabase(t *testing.T) {
 			}
 		}()
 		c.onB(t).Get("/cookie-due", "Cookie", cookie).Want(200)
+		h := harness.NewHolder(t)
+		access := c.boundTo(t, h)
+		c.proves(t, c.a, "/dpop", access, h.Proof("GET", external+"/dpop", access, nil)).Want(503)
 		callback, login := c.atCallback(t)
 		if a := c.balanced(t, c.a, callback, login).Want(302); a.SetsCookie("app") == nil {
 			t.Errorf("no session; sent to %s", a.To())
