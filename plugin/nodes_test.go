@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/sandbox/provider"
 	"kong-openid-connect/internal/session/memory"
 	shared "kong-openid-connect/internal/store/memory"
@@ -271,5 +273,48 @@ func TestParallelTouchesOfARefreshedSession(t *testing.T) {
 	}
 	if n := a.main.Count(provider.EndpointToken); n != 1 {
 		t.Errorf("%d refreshes", n)
+	}
+}
+
+// TestSessionHeadersBothWays: what is known of a session goes to the service and
+// to the client, what is left of its timers in seconds.
+func TestSessionHeadersBothWays(t *testing.T) {
+	all := []any{"id", "audience", "subject", "timeout", "idling-timeout", "rolling-timeout", "absolute-timeout"}
+	config := alwaysDue()
+	delete(config, "leeway")
+	config["session_request_headers"], config["session_response_headers"], config["session_audience"] = all, all, "desk"
+	var ahead atomic.Int64
+	began := time.Now().Truncate(time.Second).Add(2 * time.Second) // the provider goes by its own clock
+	a, _, _ := twoNodes(t, config, func(env *plugin.Environment) {
+		env.Now = func() time.Time { return began.Add(time.Duration(ahead.Load())) }
+	})
+	a.send(decisionRequest{Target: "/", Headers: map[string]string{"authorization": "{{basic alex doe}}"}})
+	a.want(0)
+	ahead.Store(int64(59 * time.Second))
+	a.send(decisionRequest{Target: "/", Cookies: true, Headers: map[string]string{"session-id": "forged", "Session_Subject": "forged"}})
+	a.want(0)
+	want := map[string]string{
+		"Session-Audience": "desk", "Session-Subject": "sub-alex", "Session-Timeout": "841", "Session-Idling-Timeout": "841",
+		"Session-Rolling-Timeout": "3541", "Session-Absolute-Timeout": "86341",
+	}
+	for side, fields := range map[string][]rp.Field{"service": a.answer.Upstream.Set, "client": a.answer.Downstream.Set} {
+		got := map[string]string{}
+		for _, f := range fields {
+			if strings.HasPrefix(f.Name, "Session-") {
+				got[f.Name] = f.Value
+			}
+		}
+		if len(got["Session-Id"]) != 43 {
+			t.Errorf("%s: id %q is no 32 bytes in base64url", side, got["Session-Id"])
+		}
+		delete(got, "Session-Id")
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", side, got, want)
+		}
+	}
+	for _, n := range []string{"session-id", "session_subject"} {
+		if !slices.ContainsFunc(a.answer.Upstream.Clear, func(c string) bool { return strings.EqualFold(c, n) }) {
+			t.Errorf("the client's %s is not taken away: %q", n, a.answer.Upstream.Clear)
+		}
 	}
 }

@@ -94,6 +94,22 @@ services:
         session_storage: cookie
         session_store_metadata: false
         session_revocation_storage: redis
+  - name: sentinels
+    paths: [/sentinels]
+    plugins:
+    - name: openid-connect
+      config:
+        <<: *std
+        session_cookie_name: sentinels
+        redis: {prefix: nodes, password: server-password, sentinel_master: main, sentinel_role: master, sentinel_password: sentinel-password, sentinel_nodes: [SENTINELS]}
+  - name: cluster
+    paths: [/cluster]
+    plugins:
+    - name: openid-connect
+      config:
+        <<: *std
+        session_cookie_name: cluster
+        redis: {prefix: nodes, cluster_nodes: [CLUSTER]}
   - name: memcached
     paths: [/memcached]
     plugins:
@@ -190,7 +206,8 @@ type cluster struct {
 	provider  *provider.Server
 	redis     *testservers.Redis
 	memcached *testservers.Memcached
-	database  *harness.Database // nil: none
+	sentinels *testservers.Sentinels // nil with a database
+	database  *harness.Database      // nil: none
 	a, b      *harness.Gateway
 }
 
@@ -214,10 +231,21 @@ func startWith(t *testing.T, database *harness.Database, config string) *cluster
 	}
 	t.Cleanup(func() { up.Close() })
 	storage := "redis"
+	sentinels, members := []string{"{host: 127.0.0.1, port: 1}"}, []string{"{ip: 127.0.0.1, port: 1}"} // nobody asks them
 	if database != nil {
 		storage = "cookie"
+	} else {
+		c.sentinels = testservers.StartSentinels(t, testservers.SentinelOptions{Password: "server-password", SentinelPassword: "sentinel-password"})
+		sentinels, members = nil, nil
+		for _, n := range c.sentinels.Nodes {
+			sentinels = append(sentinels, fmt.Sprintf("{host: %s, port: %d}", n.Host, n.Port))
+		}
+		for _, n := range testservers.StartCluster(t, testservers.RedisOptions{}).Nodes {
+			members = append(members, fmt.Sprintf("{ip: %s, port: %d}", n.Host, n.Port))
+		}
 	}
-	text := strings.NewReplacer("UPSTREAM", up.Addr(), "ISSUER", c.provider.URL, "REDIS", fmt.Sprint(c.redis.Port), "MEMCACHED", fmt.Sprint(c.memcached.Port), "APPSTORAGE", storage).Replace(config)
+	text := strings.NewReplacer("UPSTREAM", up.Addr(), "ISSUER", c.provider.URL, "REDIS", fmt.Sprint(c.redis.Port), "MEMCACHED", fmt.Sprint(c.memcached.Port), "APPSTORAGE", storage,
+		"SENTINELS", strings.Join(sentinels, ", "), "CLUSTER", strings.Join(members, ", ")).Replace(config)
 	plugin, err := harness.Build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -302,7 +330,9 @@ func TestNodes(t *testing.T) {
 	c := start(t, nil)
 	onA, onB := c.onA, c.onB
 
-	for _, s := range []struct{ name, route, cookie string }{{"redis", "/redis", "redis"}, {"memcached", "/memcached", "mem"}} {
+	for _, s := range []struct{ name, route, cookie string }{
+		{"redis", "/redis", "redis"}, {"memcached", "/memcached", "mem"}, {"sentinels", "/sentinels", "sentinels"}, {"cluster", "/cluster", "cluster"},
+	} {
 		t.Run(s.name+": a session of one node serves on the other, and ends on both", func(t *testing.T) {
 			cookie := c.login(t, s.route, s.cookie)
 			if len(cookie) > 400 {
