@@ -56,6 +56,7 @@ type Store struct {
 	since   time.Time     // when the last revocation was written that was read; under syncing
 
 	hears atomic.Bool   // notifications arrive
+	deaf  bool          // they do not, and the log says so; of the goroutine that listens
 	news  atomic.Uint32 // syncKind to look at
 	wake  chan struct{}
 

@@ -215,9 +215,13 @@ func (s *Store) hear(ctx context.Context) error {
 			return err
 		}
 		if !heard {
-			s.log.Warn("openid-connect: notifications of the database do not arrive; changes are looked for every " + s.poll.String())
+			if !s.deaf {
+				s.deaf = true
+				s.log.Warn("openid-connect: notifications of the database do not arrive; changes are looked for every " + s.poll.String())
+			}
 			return errDeaf
 		}
+		s.deaf = false
 		if !s.hears.Swap(true) {
 			s.note(syncAll) // what happened before LISTEN
 		}
