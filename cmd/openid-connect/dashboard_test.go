@@ -16,7 +16,8 @@ import (
 	"kong-openid-connect/plugin"
 )
 
-// TestDashboard holds that the dashboard asks for metrics that there are.
+// TestDashboard holds that the dashboard asks for metrics that there are, and
+// that the page about them has all of them.
 func TestDashboard(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/grafana-dashboard.json")
 	if err != nil {
@@ -75,5 +76,22 @@ func TestDashboard(t *testing.T) {
 	}
 	if len(used) < 15 {
 		t.Errorf("only %d metrics are asked for", len(used))
+	}
+	page, err := os.ReadFile("../../docs/observability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, n := range regexp.MustCompile("`(openid_connect_[a-z_]+)`").FindAllStringSubmatch(string(page), -1) {
+		documented[n[1]] = true
+	}
+	for _, n := range regexp.MustCompile(`(?m)^# TYPE (openid_connect_[a-z_]+)`).FindAllStringSubmatch(there, -1) {
+		if !documented[n[1]] {
+			t.Errorf("docs/observability.md does not have %s", n[1])
+		}
+		delete(documented, n[1])
+	}
+	for n := range documented {
+		t.Errorf("docs/observability.md has %s, which there is not", n)
 	}
 }
