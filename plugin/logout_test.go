@@ -188,6 +188,9 @@ func TestALogoutTokenEndsSessionsOfEveryConfigurationOfItsProvider(t *testing.T)
 	w.want(0)
 	w.logoutToken(w.mintLogout(map[string]any{"sid": nil}))
 	w.want(200)
+	if e := w.answer.Events; len(e) != 1 || e[0].Kind != rp.EventLogout || e[0].Subject != "sub-alex" || e[0].Client != "kong" {
+		t.Errorf("the record says %+v", e)
+	}
 	w.jar = second
 	w.send(withCookies)
 	w.want(401)

@@ -86,6 +86,8 @@ func (x *Exchange) endByToken(ctx context.Context) error {
 	if err := x.Policy.Sessions.EndLogin(ctx, l); err != nil {
 		return asError(err)
 	}
+	x.Client = x.Policy.clientIndex(l.ClientID)
+	x.record(EventLogout, "", l.Subject, nil)
 	return nil
 }
 
@@ -150,6 +152,8 @@ func (x *Exchange) endByFrame(ctx context.Context) error {
 	if err != nil {
 		return asError(err)
 	}
+	x.Client = s.Tokens.Client
+	x.record(EventLogout, s.Tokens.Method, s.Subject, s)
 	return nil
 }
 

@@ -34,11 +34,12 @@ type LogoutRules struct {
 // Logout is what a logout token says: the end of a login, or, without SID, of
 // every login of the subject.
 type Logout struct {
-	Issuer  string
-	Subject string
-	SID     string
-	JTI     string
-	Until   time.Time // until then the token has to be remembered
+	Issuer   string
+	ClientID string // whose token it is
+	Subject  string
+	SID      string
+	JTI      string
+	Until    time.Time // until then the token has to be remembered
 }
 
 // VerifyLogout judges a parsed logout token. The signature is checked whatever
@@ -76,7 +77,7 @@ func VerifyLogout(ctx context.Context, v *Verifier, u *Unverified, r *LogoutRule
 	if _, ok := t.Claims["nonce"]; ok {
 		return nil, k.fail("nonce", "a logout token has none")
 	}
-	out := &Logout{Issuer: u.Issuer()}
+	out := &Logout{Issuer: u.Issuer(), ClientID: r.ClientID}
 	for _, name := range []struct {
 		claim    string
 		to       *string
