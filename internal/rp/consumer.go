@@ -3,6 +3,7 @@ package rp
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"kong-openid-connect/internal/claims"
 )
@@ -68,16 +69,12 @@ func (x *Exchange) mapConsumer(ctx context.Context, id *Identity) (*Consumer, er
 
 func (x *Exchange) lookUpConsumer(ctx context.Context, v any) (*Consumer, error) {
 	p := &x.Policy.Consumer
-	var values []string
-	if list, ok := v.([]any); ok {
-		for _, e := range list {
-			if s, ok := claims.Text(e); ok && s != "" {
-				values = append(values, s)
-			}
-		}
-	} else if s, ok := claims.Text(v); ok && s != "" {
-		values = []string{s}
+	// A text is one value, blanks and all; of a list the simple members count.
+	values, isText := claims.Strings(v)
+	if !isText {
+		values = claims.Words(v)
 	}
+	values = slices.DeleteFunc(slices.Clone(values), func(s string) bool { return s == "" })
 	if len(values) > maxConsumerValues {
 		values = values[:maxConsumerValues]
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -209,6 +210,44 @@ func TestLoginActionAppliesToListedMethodsOnly(t *testing.T) {
 		to, _ := down(d, "Location")
 		if !listed && d.Respond != nil || listed && (d.Respond.Status != 302 || to != "https://gw.example.com/a?b=c&access_token="+jws) {
 			t.Errorf("listed %v: %+v to %q", listed, d.Respond, to)
+		}
+	}
+}
+
+// Every set of login_tokens, whatever is there: the whole token response comes
+// first, then the introspection result, then the tokens that are listed.
+func TestEverySetOfLoginTokens(t *testing.T) {
+	names := []string{"id_token", "access_token", "refresh_token", "tokens", "introspection"}
+	for bits := range 1 << (len(names) + 5) {
+		var listed []string
+		for i, n := range names {
+			if bits&(1<<i) != 0 {
+				listed = append(listed, n)
+			}
+		}
+		there := func(i int) bool { return bits&(1<<(len(names)+i)) != 0 }
+		id, want := &Identity{}, map[string]any{}
+		for i, v := range []*token.Opaque{&id.IDToken, &id.AccessToken, &id.RefreshToken} {
+			if there(i) {
+				*v = token.Opaque(names[i])
+				if slices.Contains(listed, names[i]) {
+					want[names[i]] = names[i]
+				}
+			}
+		}
+		if there(4) {
+			if id.Introspection = (claims.Object{"active": true}); slices.Contains(listed, "introspection") {
+				want = id.Introspection
+			}
+		}
+		if there(3) {
+			if id.TokenResponse = (claims.Object{"scope": "s"}); slices.Contains(listed, "tokens") {
+				want = id.TokenResponse
+			}
+		}
+		p := &Policy{Login: LoginPolicy{Tokens: listed}}
+		if got := p.loginTokens(id); !maps.Equal(got, want) {
+			t.Errorf("%q of %010b: %v, want %v", listed, bits, got, want)
 		}
 	}
 }
