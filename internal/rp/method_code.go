@@ -290,13 +290,15 @@ func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, er
 	if cb.code == "" {
 		return nil, deny("callback_code", "the authorization response has no code")
 	}
+	var front *token.Token
 	if p.Code.Hybrid {
 		// Verified before the code is used: it binds the code to this login (Core 3.3.2.9).
 		want := IDTokenExpectation{Client: l.Client, Nonce: l.Nonce, Code: token.Opaque(cb.code), FrontChannel: true, Method: MethodAuthorizationCode}
 		if cb.idToken == "" {
 			return nil, deny("callback_id_token", "the authorization response has no ID token, though response_type asks for one")
 		}
-		if _, err := p.Provider.VerifyIDToken(ctx, cb.idToken, want); err != nil {
+		front, err = p.Provider.VerifyIDToken(ctx, cb.idToken, want)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -304,7 +306,28 @@ func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, er
 	if err != nil {
 		return nil, err
 	}
-	return x.loginIdentity(ctx, cb, tr)
+	id, err := x.loginIdentity(ctx, cb, tr)
+	if err == nil && front != nil && !sameLogin(front, id.ID) {
+		return nil, deny("callback_id_token", "the ID tokens beside the code and for it are of different issuers or subjects")
+	}
+	return id, err
+}
+
+// sameLogin reports whether both ID tokens of the hybrid flow are about one
+// subject of one issuer (OpenID Connect Core 3.3.3.6). One that did not come
+// again is not another one.
+func sameLogin(front, back *token.Token) bool {
+	if back == nil {
+		return true
+	}
+	for _, name := range []string{"iss", "sub"} {
+		f, ok1 := front.Claims[name].(string)
+		b, ok2 := back.Claims[name].(string)
+		if !ok1 || !ok2 || f != b {
+			return false
+		}
+	}
+	return true
 }
 
 // isIssuer compares the iss of an authorization response with the provider's.
