@@ -20,8 +20,8 @@ import (
 )
 
 // The transcripts that one gateway with one worker and a scripted plugin can
-// replay. Elsewhere: 00, 06, 10, 44, 83 (tests of their own). Not covered:
-// 93, 93b, 94, which need HTTP/2.
+// replay. Elsewhere: 00, 06, 10, 44, 83 (tests of their own). Not replayed:
+// 93, 93b, 94, which need HTTP/2; TestHTTP2 and TestGRPC stand for them.
 var replayed = []string{
 	"01-start-defaults", "02-start-all-fields", "03-start-vault-resolved", "04-start-vault-unresolved", "05-start-service-and-global",
 	"07-config-patch", "08-other-plugin-changed", "09-plugin-deleted", "12-start-answered-by-close", "13-start-answered-by-empty-frame",
