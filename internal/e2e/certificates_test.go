@@ -237,7 +237,7 @@ func TestCertificateRevocation(t *testing.T) {
 	}
 }
 
-// TestKongAsksByAPlugin: README's other way to make Kong ask for certificates,
+// TestKongAsksByAPlugin: the other way of docs/install.md to make Kong ask for certificates,
 // for one host name, by a plugin of Kong's own.
 func TestKongAsksByAPlugin(t *testing.T) {
 	if !harness.RealKong() {

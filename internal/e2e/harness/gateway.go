@@ -137,7 +137,7 @@ func kong(o Options) (*Gateway, error) {
 		"pluginserver_openid_connect_query_cmd": o.Plugin + " -dump -kong-prefix " + prefix,
 		"trusted_ips":                           TrustedPeer,
 		"real_ip_header":                        "X-Forwarded-For",
-		// As README says for certificate-bound tokens.
+		// As docs/install.md says for certificate-bound tokens.
 		"nginx_proxy_ssl_verify_client": "optional_no_ca",
 	}
 	if o.Trusted != "" {
