@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -55,5 +56,31 @@ func TestReadmeCommands(t *testing.T) {
 		if !strings.Contains(string(out), text) {
 			t.Errorf("%q is not among the answers", text)
 		}
+	}
+}
+
+// TestDocumentedCurl runs the curl lines of docs/ one by one.
+func TestDocumentedCurl(t *testing.T) {
+	waitForOwnKeys(t)
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses := strings.NewReplacer("http://127.0.0.1:8000", env.Proxy, "http://127.0.0.1:8001", env.Admin)
+	ran := 0
+	for _, page := range pages {
+		raw, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^    (curl .*)$`).FindAllStringSubmatch(string(raw), -1) {
+			ran++
+			if out, err := exec.Command("bash", "-c", strings.Replace(addresses.Replace(m[1]), "curl", "curl -sS --fail", 1)).CombinedOutput(); err != nil {
+				t.Errorf("%s: %s: %v\n%s", filepath.Base(page), m[1], err, out)
+			}
+		}
+	}
+	if ran < 2 {
+		t.Errorf("only %d commands were found", ran)
 	}
 }
