@@ -26,10 +26,10 @@ type Provider struct {
 	nonces nonces
 	state  *jwks.Kept[state]
 
-	counter  atomic.Uint64 // the last generation that was given
-	restored sync.Once
-	warned   sync.Map // messages that were logged once
-	learned  sync.Map // audienceKind by the service's name, and of the last under ""
+	counter  atomic.Uint64             // the last generation that was given
+	restored atomic.Pointer[sync.Once] // of what the store holds; another one after Forget
+	warned   sync.Map                  // messages that were logged once
+	learned  sync.Map                  // audienceKind by the service's name, and of the last under ""
 }
 
 // state is what is known of a provider. It is immutable.
@@ -56,6 +56,7 @@ func newProvider(c Config, env Environment) (*Provider, error) {
 		}
 	}
 	p := &Provider{config: c, env: env, issuer: NormaliseIssuer(c.Issuer), scope: c.Scope(), client: cl, mtls: &mtls{config: c.HTTP, roots: env.Roots, observe: env.Observe}}
+	p.restored.Store(new(sync.Once))
 	p.state = jwks.NewKept(jwks.Pace{
 		Floor:  c.RediscoveryLifetime,
 		Pause:  jwks.FailurePause,
@@ -69,9 +70,12 @@ func newProvider(c Config, env Environment) (*Provider, error) {
 // Issuer returns the configured issuer, normalised.
 func (p *Provider) Issuer() string { return p.issuer }
 
-// Forget drops metadata and keys; the next use asks the provider at once.
+// Forget drops metadata and keys; the next use takes what another node has
+// stored since, or asks the provider at once.
 func (p *Provider) Forget() {
-	p.restored.Do(func() {})
+	// A restore under way ends first; the next reads what was stored since.
+	p.restored.Load().Do(func() {})
+	p.restored.Store(new(sync.Once))
 	p.state.Forget()
 	p.counter.Add(1)
 }
@@ -94,7 +98,7 @@ func (p *Provider) Close() {
 
 // known returns what is known, asking the provider if that is nothing.
 func (p *Provider) known(ctx context.Context) (*state, error) {
-	p.restored.Do(func() { p.restore(ctx) })
+	p.restored.Load().Do(func() { p.restore(ctx) })
 	s, err := p.state.Get(ctx)
 	if err != nil {
 		return nil, p.unavailable(err)

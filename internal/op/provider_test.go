@@ -252,10 +252,28 @@ func TestForget(t *testing.T) {
 			t.Fatalf("asked %d times", n)
 		}
 		generation := p.Generation()
-		w.Forget(i.URL)
+		if err := w.Delete(t.Context(), i.URL); err != nil {
+			t.Fatal(err)
+		}
 		if p.Generation() == generation || p.Object() != nil {
 			t.Error("not forgotten")
 		}
+	}
+}
+
+// After a deletion one node asks the provider, and the others take what it stored.
+func TestForgottenIsReadFromTheStoreAgain(t *testing.T) {
+	i := newIDP(t, newKey(t, "k"))
+	w := newWorld()
+	p := w.provider(t, config(i.URL))
+	for range 2 {
+		if _, err := p.Metadata(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.Forget(i.URL) // as when another node deleted, and then stored what it learned
+	}
+	if n := i.count(discoveryPath); n != 1 {
+		t.Errorf("asked %d times", n)
 	}
 }
 
