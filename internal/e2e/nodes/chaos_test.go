@@ -32,6 +32,7 @@ const chaosRoutes = `
       config:
         <<: *std
         auth_methods: [userinfo]
+        backchannel_logout_uri_suffix: null
         cache_ttl: 1
   - name: refresh
     paths: [/refresh]
@@ -40,6 +41,7 @@ const chaosRoutes = `
       config:
         <<: *std
         auth_methods: [refresh_token]
+        backchannel_logout_uri_suffix: null
         refresh_token_param_name: refresh_token
         cache_tokens: false
   - name: client-credentials
@@ -49,6 +51,7 @@ const chaosRoutes = `
       config:
         <<: *std
         auth_methods: [client_credentials]
+        backchannel_logout_uri_suffix: null
         cache_ttl: 1
 `
 
