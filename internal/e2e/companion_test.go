@@ -10,35 +10,21 @@ import (
 	"testing"
 	"time"
 
+	"kong-openid-connect/internal/e2e/harness"
 	"kong-openid-connect/internal/sandbox/provider"
 )
 
 // companion calls an endpoint of the plugin under the Admin API.
 func companion(t *testing.T, method, path string, status int) (map[string]any, http.Header) {
 	t.Helper()
-	r, err := http.NewRequest(method, env.Admin+"/openid-connect/"+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if resp.StatusCode != status {
-		t.Fatalf("%s %s: status %d, want %d: %s", method, path, resp.StatusCode, status, text)
-	}
+	text, header := harness.Companion(t, env.Admin, method, path, status)
 	var out map[string]any
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &out); err != nil {
+	if text != "" {
+		if err := json.Unmarshal([]byte(text), &out); err != nil {
 			t.Fatalf("%s %s: %v: %s", method, path, err, text)
 		}
 	}
-	return out, resp.Header
+	return out, header
 }
 
 func TestDiscoveryCacheEndpoints(t *testing.T) {

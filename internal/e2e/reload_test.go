@@ -7,13 +7,13 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"kong-openid-connect/internal/e2e/harness"
 )
 
 // outage is how long after the plugin process died requests may fail: Kong
@@ -77,20 +77,10 @@ func TestChangesReloadAndKillUnderLoad(t *testing.T) {
 	t.Logf("%d requests in %v, %d changes; after the kill %d failed closed, the last of them %v later", total, time.Since(began).Round(time.Millisecond), changes, excused, last.Round(time.Millisecond))
 }
 
-var serving = regexp.MustCompile(`msg="openid-connect: serving".* pid=([0-9]+)`)
-
 // pluginPID returns the process id of the plugin server that began last.
 func pluginPID(t *testing.T) int {
 	t.Helper()
-	all := serving.FindAllStringSubmatch(env.log(), -1)
-	if len(all) == 0 {
-		t.Fatal("no plugin server tells its process id in the log")
-	}
-	pid, err := strconv.Atoi(all[len(all)-1][1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
+	return harness.PluginPID(t, env.log())
 }
 
 // gone reports whether a process has ended; one that only nobody waited for counts.

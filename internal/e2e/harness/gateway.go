@@ -3,16 +3,19 @@ package harness
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 
 	"kong-openid-connect/internal/sandbox/gateway"
 )
@@ -285,4 +288,44 @@ func adminInclude(dir, prefix string) (string, error) {
 	}
 	file := filepath.Join(dir, "nginx-admin.conf")
 	return file, os.WriteFile(file, bytes.ReplaceAll(text, []byte("/usr/local/kong"), []byte(prefix)), 0o600)
+}
+
+var serving = regexp.MustCompile(`msg="openid-connect: serving".* pid=([0-9]+)`)
+
+// PluginPID returns the process id of the plugin server that began last, as a
+// gateway's log tells it.
+func PluginPID(t testing.TB, log string) int {
+	t.Helper()
+	all := serving.FindAllStringSubmatch(log, -1)
+	if len(all) == 0 {
+		t.Fatal("no plugin server tells its process id in the log")
+	}
+	pid, err := strconv.Atoi(all[len(all)-1][1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// Companion calls an endpoint of the plugin under an Admin API, and returns the
+// answer's body; a status other than the wanted one ends the test.
+func Companion(t testing.TB, admin, method, path string, status int) (string, http.Header) {
+	t.Helper()
+	r, err := http.NewRequest(method, admin+"/openid-connect/"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != status {
+		t.Fatalf("%s %s: status %d, want %d: %s", method, path, resp.StatusCode, status, body)
+	}
+	return string(body), resp.Header
 }

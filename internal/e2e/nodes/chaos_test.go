@@ -415,7 +415,7 @@ func (c *cluster) edges(t *testing.T) []edge {
 		{"Redis is killed", func() func() { c.redis.Kill(); return c.redis.Start }},
 		{"provider answers 500", fault(provider.Fault{Name: "status"})},
 		{"plugin process is killed", func() func() {
-			must("kill", syscall.Kill(pluginPID(t, c.a), syscall.SIGKILL))
+			must("kill", syscall.Kill(harness.PluginPID(t, c.a.Log()), syscall.SIGKILL))
 			return func() {}
 		}},
 		{"provider's answers break off", fault(provider.Fault{Name: "truncated"})},
@@ -427,22 +427,6 @@ func (c *cluster) edges(t *testing.T) []edge {
 		{"memcached is killed", func() func() { c.memcached.Kill(); return c.memcached.Start }},
 		{"provider is slow", fault(provider.Fault{Name: "slow", Delay: provider.Duration(700 * time.Millisecond)})},
 	}
-}
-
-var servingAs = regexp.MustCompile(`msg="openid-connect: serving".* pid=([0-9]+)`)
-
-// pluginPID returns the process id of a node's plugin server.
-func pluginPID(t *testing.T, g *harness.Gateway) int {
-	t.Helper()
-	all := servingAs.FindAllStringSubmatch(g.Log(), -1)
-	if len(all) == 0 {
-		t.Fatal("no plugin server tells its process id in the log")
-	}
-	pid, err := strconv.Atoi(all[len(all)-1][1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
 }
 
 // footprint is what the plugin server of node B, which lives through it all, takes.

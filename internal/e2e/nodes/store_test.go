@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -18,23 +17,8 @@ const noObjects = `{"data":[],"next":null}`
 // companion calls an endpoint of the plugin under a node's Admin API.
 func companion(t *testing.T, g *harness.Gateway, method, path string, status int) string {
 	t.Helper()
-	r, err := http.NewRequest(method, g.Admin+"/openid-connect/"+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if resp.StatusCode != status {
-		t.Fatalf("%s %s: status %d, want %d: %s", method, path, resp.StatusCode, status, body)
-	}
-	return string(body)
+	body, _ := harness.Companion(t, g.Admin, method, path, status)
+	return body
 }
 
 func (c *cluster) bearer(t *testing.T) string {
