@@ -89,15 +89,7 @@ func (s *sessions) handOver(ctx context.Context, m *session.Manager, b rp.Browse
 	if o == nil {
 		return nil, nil, sessionError(session.ErrEnded)
 	}
-	cookies, err := m.Touch(ctx, input(b), o)
-	if err != nil {
-		return nil, nil, sessionError(err)
-	}
-	t, err := unpack(o)
-	if err != nil {
-		return nil, nil, sessionError(err)
-	}
-	return s.view(m, o, t), cookies, nil
+	return s.touch(ctx, m, b, o)
 }
 
 // isRefusal reports whether err is the provider's refusal, or a check's, not an outage.

@@ -261,8 +261,11 @@ func (s *sessions) Touch(ctx context.Context, b rp.Browser, x *rp.Session) (*rp.
 	if err != nil {
 		return nil, nil, err
 	}
-	c := *x.Handle.(*session.Session) // parallel requests may hold the same one
-	o := &c
+	o := *x.Handle.(*session.Session) // parallel requests may hold the same one
+	return s.touch(ctx, m, b, &o)
+}
+
+func (s *sessions) touch(ctx context.Context, m *session.Manager, b rp.Browser, o *session.Session) (*rp.Session, []string, error) {
 	cookies, err := m.Touch(ctx, input(b), o)
 	if err != nil {
 		return nil, nil, sessionError(err)
