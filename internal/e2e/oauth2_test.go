@@ -52,6 +52,7 @@ func TestKongOAuth2(t *testing.T) {
 			t.Fatalf("Kong issues no token: %d %s", a.StatusCode, a.body)
 		}
 	}
+	shows(t, "/oauth2-howto", issued.AccessToken, 200) // on every worker
 	e := b.get("/oauth2-howto", "Authorization", "Bearer "+issued.AccessToken).echo(t)
 	if e.one(t, "X-Consumer-Username") != "app" || e.one(t, "X-Authenticated-Scope") != "email" {
 		t.Errorf("the service saw %q", e.Headers)
