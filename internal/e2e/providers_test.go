@@ -201,6 +201,8 @@ func TestProviderQuirks(t *testing.T) {
 			routes = append(routes, object{"name": name + "-" + path[1:], "paths": []string{"/" + name + path}, "plugins": []any{object{"name": "openid-connect", "config": config}}})
 		}
 	}
+	// With a database routes are made one by one: the last is there when all are.
+	routes = append(routes, object{"name": "last", "paths": []string{"/last"}, "plugins": []any{object{"name": "openid-connect", "config": bearerOf(env.Issuer, nil)}}})
 	raw, err := yaml.Marshal(object{"_format_version": "3.0", "services": []any{object{"name": "echo", "url": "http://" + up.Addr(), "routes": routes}}})
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +211,7 @@ func TestProviderQuirks(t *testing.T) {
 	if err := os.WriteFile(file, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g, err := harness.Start(harness.Options{Dir: dir, Plugin: env.binary, Config: file, Workers: 1, Await: "/okta/scp"})
+	g, err := harness.Start(harness.Options{Dir: dir, Plugin: env.binary, Config: file, Workers: 1, Await: "/last"})
 	if err != nil {
 		t.Fatal(err)
 	}
