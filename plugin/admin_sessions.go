@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"kong-openid-connect/internal/op"
+	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/session"
 )
 
@@ -34,18 +36,45 @@ func (e *Environment) everywhere() []*sessions {
 	return append([]*sessions{node}, e.Ends.all("")...)
 }
 
+// reachable is an error where sessions may be listed where this process, in
+// which no configuration is in use yet, does not know of.
+func (e *Environment) reachable() error {
+	if !e.SharedList && len(e.Ends.all("")) == 0 {
+		return errors.New("no configuration is in use yet in this process, so it is not known where its sessions are listed: send a request through the plugin first")
+	}
+	return nil
+}
+
+// audited records that an operator ended sessions.
+func (e *Environment) audited(ctx context.Context, what slog.Attr, issuer string) {
+	if e.Audit != nil {
+		e.Audit.LogAttrs(ctx, slog.LevelInfo, "logout", slog.String("by", "operator"), slog.String("issuer", issuer), what)
+	}
+}
+
 // EndSubject ends the sessions of a subject that have begun. issuer is as in its tokens.
 func (e *Environment) EndSubject(ctx context.Context, issuer, subject string) error {
+	if err := e.reachable(); err != nil {
+		return err
+	}
 	if err := revoke(ctx, e.everywhere(), session.SubjectKey(issuer, subject), e.Now()); err != nil {
 		return err
 	}
+	e.audited(ctx, slog.String("subject", subject), issuer)
 	forget(ctx, e.Ends.all(op.NormaliseIssuer(issuer)), subject)
 	return nil
 }
 
 // EndLogin ends the sessions of a login at a provider.
 func (e *Environment) EndLogin(ctx context.Context, issuer, sid string) error {
-	return revoke(ctx, e.everywhere(), session.LoginKey(issuer, sid), e.Now().Add(-clockSkew))
+	if err := e.reachable(); err != nil {
+		return err
+	}
+	if err := revoke(ctx, e.everywhere(), session.LoginKey(issuer, sid), e.Now().Add(-session.ClockSkew)); err != nil {
+		return err
+	}
+	e.audited(ctx, slog.String("login", rp.RecordName(sid)), issuer)
+	return nil
 }
 
 // EndSession ends a session by its id, or by what KeptSession.ID says.
@@ -54,9 +83,13 @@ func (e *Environment) EndSession(ctx context.Context, id string) error {
 	if key == "" {
 		return fmt.Errorf("%.64q is no id of a session", id)
 	}
-	if err := revoke(ctx, e.everywhere(), key, e.Now().Add(-clockSkew)); err != nil {
+	if err := e.reachable(); err != nil {
 		return err
 	}
+	if err := revoke(ctx, e.everywhere(), key, e.Now().Add(-session.ClockSkew)); err != nil {
+		return err
+	}
+	e.audited(ctx, slog.String("session", rp.RecordName(id)), "")
 	for _, s := range e.Ends.all("") {
 		if s.where.store == nil {
 			continue

@@ -56,7 +56,7 @@ func (c *Caches) Counts() []Count {
 		h, m := of.Counts()
 		return Count{name, h, m, of.Len()}
 	}
-	return []Count{count("tokens", c.Tokens), count("introspection", c.Introspection), count("userinfo", c.UserInfo), count("claims", c.Claims)}
+	return []Count{count("tokens", c.Tokens), count("introspection", c.Introspection), count("userinfo", c.UserInfo), count("claims", c.Claims), count("principals", c.Principals)}
 }
 
 // introspected is an introspection answer, active or not.

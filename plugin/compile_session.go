@@ -25,6 +25,8 @@ func identityDigest(c *Config) [32]byte {
 		Ignore                                             []UnverifiedGrant
 		DPoP, MTLS                                         PossessionMode
 		ClientDPoP                                         ClientDPoP `json:",omitempty"`
+		// Whoever shares sessions has to read the same list of ended ones.
+		List []byte `json:",omitempty"`
 	}{
 		Issuer: c.Issuer, Auth: string(c.AuthorizationEndpoint), Token: string(c.TokenEndpoint), Userinfo: string(c.UserinfoEndpoint),
 		Introspection: string(c.IntrospectionEndpoint), JWKS: string(c.JWKSEndpoint),
@@ -34,6 +36,10 @@ func identityDigest(c *Config) [32]byte {
 	}
 	if c.ClientDPoP != ClientDPoPOff {
 		list.ClientDPoP = c.ClientDPoP
+	}
+	if c.SessionRevocationStorage == RevocationStorageRedis {
+		where := redisKey(&c.Redis.Redis, c.Redis.Socket)
+		list.List = where[:]
 	}
 	b, err := json.Marshal(list)
 	if err != nil {

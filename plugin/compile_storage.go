@@ -105,7 +105,7 @@ func openReplays(c *Config, env *Environment) (token.Replays, error) {
 	case env.Replays == nil:
 		return nil, nil // none is accepted
 	case c.ClusterCacheStrategy == ClusterCacheStrategyRedis:
-	case c.SessionStorage == SessionStorageRedis:
+	case c.SessionStorage == SessionStorageRedis || c.SessionRevocationStorage == RevocationStorageRedis:
 		record, socket, prefix = &c.Redis.Redis, c.Redis.Socket, c.Redis.Prefix
 	case env.Proofs != nil:
 		return replays.New(env.Replays, env.Proofs, env.Now), nil

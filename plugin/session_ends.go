@@ -10,6 +10,7 @@ import (
 	"time"
 	"weak"
 
+	"kong-openid-connect/internal/fault"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/session"
@@ -56,10 +57,6 @@ func (e *SessionEnds) all(issuer string) []*sessions {
 	return out
 }
 
-// clockSkew is how far the clocks of two nodes may be apart: what names one
-// login or token counts as revoked a little earlier.
-const clockSkew = 5 * time.Minute
-
 // revoke lists a key in each of the lists that some of these use, for as long as
 // the longest-lived of their sessions. The error names what could not be written.
 func revoke(ctx context.Context, of []*sessions, key string, from time.Time) error {
@@ -79,7 +76,7 @@ func revoke(ctx context.Context, of []*sessions, key string, from time.Time) err
 	var failed []error
 	for name, s := range lists {
 		wg.Go(func() {
-			if err := s.where.revocations.Revoke(ctx, key, from, s.now().Add(life)); err != nil {
+			if err := revokeIn(ctx, s.where.revocations, key, from, s.now().Add(life)); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failed = append(failed, fmt.Errorf("%s: %w", strings.SplitN(name, "/", 2)[0], err))
@@ -88,6 +85,12 @@ func revoke(ctx context.Context, of []*sessions, key string, from time.Time) err
 	}
 	wg.Wait()
 	return errors.Join(failed...)
+}
+
+// revokeIn runs in a goroutine, where no request could recover from a panic.
+func revokeIn(ctx context.Context, list session.Revocations, key string, from, until time.Time) (err error) {
+	defer fault.Recover(&err)
+	return list.Revoke(ctx, key, from, until)
 }
 
 // endSubject ends the sessions of a subject that have begun.
@@ -145,7 +148,7 @@ func (s *sessions) EndLogin(ctx context.Context, l *token.Logout) error {
 	}
 	now := s.now()
 	if l.SID != "" {
-		err = revoke(ctx, s.kin(), session.LoginKey(l.Issuer, l.SID), now.Add(-clockSkew))
+		err = revoke(ctx, s.kin(), session.LoginKey(l.Issuer, l.SID), now.Add(-session.ClockSkew))
 	} else {
 		err = endSubject(ctx, s.kin(), l.Issuer, l.Subject, now)
 	}
@@ -153,7 +156,7 @@ func (s *sessions) EndLogin(ctx context.Context, l *token.Logout) error {
 		return unavailable(err)
 	}
 	// Last: a token that could not do its work may come again.
-	if err := s.where.revocations.Revoke(ctx, used, now.Add(-clockSkew), l.Until); err != nil {
+	if err := s.where.revocations.Revoke(ctx, used, now.Add(-session.ClockSkew), l.Until); err != nil {
 		return unavailable(err)
 	}
 	return nil
@@ -161,6 +164,9 @@ func (s *sessions) EndLogin(ctx context.Context, l *token.Logout) error {
 
 // EndSubject implements rp.Sessions.
 func (s *sessions) EndSubject(ctx context.Context, issuer, subject string) error {
+	if subject == "" {
+		return &rp.Error{Description: "the sessions of nobody cannot be ended", Reason: "no_subject"}
+	}
 	if err := endSubject(ctx, s.kin(), issuer, subject, s.now()); err != nil {
 		return &rp.Error{Kind: rp.Unavailable, Description: "the sessions of the subject cannot be ended at present", Reason: "session_storage", Err: err}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -52,7 +53,12 @@ func TestKongOAuth2(t *testing.T) {
 			t.Fatalf("Kong issues no token: %d %s", a.StatusCode, a.body)
 		}
 	}
-	shows(t, "/oauth2-howto", issued.AccessToken, 200) // on every worker
+	// Every worker has the route, and both plugins.
+	if err := harness.Settled(env.Proxy+"/oauth2-howto", http.Header{"Authorization": {"Bearer " + issued.AccessToken}}, func(r *http.Response, body string) bool {
+		return r.StatusCode == 200 && strings.Contains(body, "X-Consumer-Username: app") && strings.Contains(body, "X-Authenticated-Scope: email")
+	}); err != nil {
+		t.Fatal(err)
+	}
 	e := b.get("/oauth2-howto", "Authorization", "Bearer "+issued.AccessToken).echo(t)
 	if e.one(t, "X-Consumer-Username") != "app" || e.one(t, "X-Authenticated-Scope") != "email" {
 		t.Errorf("the service saw %q", e.Headers)

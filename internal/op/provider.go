@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kong-openid-connect/internal/claims"
+	"kong-openid-connect/internal/fault"
 	"kong-openid-connect/internal/jwks"
 )
 
@@ -304,12 +305,13 @@ func (p *Provider) warnOnce(ctx context.Context, message string, args ...any) {
 
 // fetchKeys reads the key set of a source. If that fails the set that was read
 // before from the same source stays.
-func (p *Provider) fetchKeys(ctx context.Context, s jwks.Source, prev *jwks.Ring) jwks.Fetched {
+func (p *Provider) fetchKeys(ctx context.Context, s jwks.Source, prev *jwks.Ring) (f jwks.Fetched) {
 	var headers []Field
 	if s.Issuer == p.issuer || hostOf(s.URI) == hostOf(p.config.Issuer) {
 		headers = p.config.DiscoveryHeaders
 	}
-	f := jwks.Fetched{Source: s, Set: earlier(prev, s)}
+	f = jwks.Fetched{Source: s, Set: earlier(prev, s)}
+	defer fault.Recover(&f.Err) // it may run in a goroutine of its own
 	a, _, err := p.client.getObject(ctx, "key set", s.URI, headers)
 	if err != nil {
 		f.Err = err

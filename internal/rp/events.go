@@ -28,8 +28,14 @@ type Event struct {
 func (x *Exchange) record(kind EventKind, m Method, subject string, s *Session) {
 	e := Event{Kind: kind, Method: m, Client: x.Policy.client(x.Client).ID, Subject: subject}
 	if s != nil {
-		sum := sha256.Sum256([]byte(s.ID))
-		e.Session = hex.EncodeToString(sum[:8])
+		e.Session = RecordName(s.ID)
 	}
 	x.events = append(x.events, e)
+}
+
+// RecordName stands for an identifier in records: short, the same each time, and
+// of no use to who reads it.
+func RecordName(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:8])
 }

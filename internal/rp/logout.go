@@ -40,7 +40,7 @@ func (x *Exchange) logout(ctx context.Context) (*Decision, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.All && s != nil {
+		if l.All && s != nil && s.Subject != "" {
 			// First: where this fails the session is still there to try again with.
 			if err := p.Sessions.EndSubject(ctx, s.Tokens.Issuer, s.Subject); err != nil {
 				return nil, asError(err)

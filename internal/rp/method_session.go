@@ -204,7 +204,7 @@ func (x *Exchange) loginOf(ctx context.Context, id *Identity) (subject, issuer, 
 			break
 		}
 	}
-	for _, c := range sources {
+	for _, c := range append(sources, id.Introspection) {
 		if sid, _ = c["sid"].(string); sid != "" {
 			break
 		}

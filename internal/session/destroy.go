@@ -57,7 +57,7 @@ func (m *Manager) Destroy(ctx context.Context, in Input, s *Session) ([]string, 
 		}
 		if m.index != nil {
 			for _, k := range m.ring {
-				if err := m.index.RemoveSession(ctx, m.c.Audience, m.indexed(k, s.Subject), m.storageKey(&s.h)); err != nil && failed == nil {
+				if err := m.index.RemoveSession(ctx, m.indexAudience(), m.indexed(k, s.Subject), m.storageKey(&s.h)); err != nil && failed == nil {
 					failed = &StorageError{"write the index of subjects", err}
 				}
 			}
@@ -115,7 +115,7 @@ func (m *Manager) EndSubject(ctx context.Context, subject string) (int, error) {
 	ended := 0
 	for _, k := range m.ring {
 		name := m.indexed(k, subject)
-		list, err := m.index.Sessions(ctx, m.c.Audience, name)
+		list, err := m.index.Sessions(ctx, m.indexAudience(), name)
 		if err != nil {
 			return ended, &StorageError{"read the index of subjects", err}
 		}
@@ -123,7 +123,7 @@ func (m *Manager) EndSubject(ctx context.Context, subject string) (int, error) {
 			if err := m.c.Store.Delete(ctx, key); err != nil {
 				return ended, &StorageError{"delete", err}
 			}
-			if err := m.index.RemoveSession(ctx, m.c.Audience, name, key); err != nil {
+			if err := m.index.RemoveSession(ctx, m.indexAudience(), name, key); err != nil {
 				return ended, &StorageError{"write the index of subjects", err}
 			}
 			ended++

@@ -18,6 +18,10 @@ const (
 	kindToken   = "logout:"  // a logout token that was used
 )
 
+// ClockSkew is how far the clocks of two nodes may be apart: what names one
+// login or token counts as revoked a little earlier.
+const ClockSkew = 5 * time.Minute
+
 // key names parts in Revocations.
 func key(kind string, parts ...string) string {
 	h := sha256.New()
@@ -80,7 +84,7 @@ func (m *Manager) endChain(ctx context.Context, s *Session) error {
 	if m.c.Revocations == nil {
 		return nil
 	}
-	if err := m.c.Revocations.Revoke(ctx, key(kindChain, string(s.chain[:])), m.c.Now(), m.revokedUntil(&s.h, s.first)); err != nil {
+	if err := m.c.Revocations.Revoke(ctx, key(kindChain, string(s.chain[:])), m.c.Now().Add(-ClockSkew), m.revokedUntil(&s.h, s.first)); err != nil {
 		return &StorageError{"revoke", err}
 	}
 	return nil

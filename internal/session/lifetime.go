@@ -58,6 +58,10 @@ func (m *Manager) revokedUntil(h *header, first int64) time.Time {
 			end = r
 		}
 	}
+	// Another configuration may have made it, and gives it longer.
+	if end != 0 && (h.until == 0 || h.until > end) {
+		end = h.until
+	}
 	return m.c.Now().Add(m.ttl(end))
 }
 

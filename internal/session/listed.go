@@ -16,7 +16,7 @@ func (m *Manager) Listed(ctx context.Context, subject string) ([]string, error) 
 	}
 	var all []string
 	for _, k := range m.ring {
-		list, err := m.index.Sessions(ctx, m.c.Audience, m.indexed(k, subject))
+		list, err := m.index.Sessions(ctx, m.indexAudience(), m.indexed(k, subject))
 		if err != nil {
 			return nil, &StorageError{"read the index of subjects", err}
 		}

@@ -87,7 +87,7 @@ func (m *Manager) openMoved(ctx context.Context, in Input, text string, hops int
 // that its whole chain is in the list of revocations already.
 func (m *Manager) endHeader(ctx context.Context, key int, h *header, hops int, listed bool) error {
 	if m.c.Revocations != nil && !listed {
-		if err := m.c.Revocations.Revoke(ctx, h.revocationKey(), m.c.Now(), m.revokedUntil(h, 0)); err != nil {
+		if err := m.c.Revocations.Revoke(ctx, h.revocationKey(), m.c.Now().Add(-ClockSkew), m.revokedUntil(h, 0)); err != nil {
 			return &StorageError{"revoke", err}
 		}
 	}

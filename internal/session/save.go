@@ -271,14 +271,14 @@ func (m *Manager) reindex(ctx context.Context, old, next *Session, until int64) 
 	if m.index == nil {
 		return nil
 	}
-	if err := m.index.AddSession(ctx, m.c.Audience, m.indexed(m.ring[0], next.Subject), m.storageKey(&next.h), m.ttl(until)); err != nil {
+	if err := m.index.AddSession(ctx, m.indexAudience(), m.indexed(m.ring[0], next.Subject), m.storageKey(&next.h), m.ttl(until)); err != nil {
 		return &StorageError{"write the index of subjects", err}
 	}
 	if old == nil {
 		return nil
 	}
 	for _, k := range m.ring {
-		if err := m.index.RemoveSession(ctx, m.c.Audience, m.indexed(k, old.Subject), m.storageKey(&old.h)); err != nil {
+		if err := m.index.RemoveSession(ctx, m.indexAudience(), m.indexed(k, old.Subject), m.storageKey(&old.h)); err != nil {
 			return &StorageError{"write the index of subjects", err}
 		}
 	}

@@ -65,6 +65,9 @@ func (v *Verifier) VerifyParsed(ctx context.Context, u *Unverified, use Use) (*T
 	if !use.accepts(u.Header.Type) {
 		return nil, fmt.Errorf("%w: header type %.32q is not one of an %s", ErrMalformed, u.Header.Type, use)
 	}
+	if _, event := u.Claims["events"].(map[string]any); event && use != UseLogout {
+		return nil, fmt.Errorf("%w: a security event token is no %s", ErrMalformed, use)
+	}
 	t := &Token{Raw: u.Raw, Header: u.Header, Claims: u.Claims}
 	if exp, ok := u.Claims["exp"]; ok {
 		// A date that cannot be read is refused by the claim rules.
