@@ -40,7 +40,7 @@ FROM kong:3.9.1 AS kong
 COPY --from=build /out/share /opt/openid-connect
 COPY --from=build --chown=65532:65532 /out/rootfs /
 
-FROM quay.io/keycloak/keycloak:26.5.6 AS keycloak
+FROM keycloak/keycloak:26.5.6 AS keycloak
 COPY --from=build /out/realm.json /opt/keycloak/data/import/realm-a.json
 
 # What `docker build .` makes.
