@@ -243,7 +243,7 @@ func (k *checker) config(n *param.Node, path string) {
 // resolved returns n with its references to a vault replaced by what resolve knows.
 func resolved(n *param.Node, resolve func(string) (string, bool)) *param.Node {
 	out := *n
-	if v, ok := resolve(n.Text); n.Kind == param.TextKind && reference(n.Text) && ok {
+	if v, ok := resolve(n.Text); n.Kind == param.TextKind && param.IsReference(n.Text) && ok {
 		out.Text = v
 	}
 	out.Items, out.Entries = slices.Clone(n.Items), slices.Clone(n.Entries)

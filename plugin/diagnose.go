@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kong-openid-connect/internal/op"
+	"kong-openid-connect/internal/param"
 	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/token"
@@ -45,6 +46,10 @@ const skewAllowed = 3 * time.Second
 // redirect URI, the session storage. It calls the provider as a request would.
 func Diagnose(ctx context.Context, c *Config, env *Environment) []Symptom {
 	d := diagnosis{ctx: ctx, config: c, env: env}
+	if param.IsReference(c.Issuer) {
+		d.say(Open, "discovery", "issuer is a reference to a vault that is not resolved here", "export what {vault://env/...} names, or run doctor with -issuer")
+		return d.found
+	}
 	p, err := newRelyingProvider(c, env)
 	if err != nil {
 		d.say(Bad, "configuration", err.Error(), "correct it; openid-connect check names the line")
@@ -76,14 +81,7 @@ func (d *diagnosis) uses(methods ...Method) bool {
 	return slices.ContainsFunc(d.config.AuthMethods, func(m Method) bool { return slices.Contains(methods, m) })
 }
 
-// reference reports whether a value is a reference to a vault that Kong resolves.
-func reference(s string) bool { return strings.HasPrefix(s, "{vault://") }
-
 func (d *diagnosis) discovery() {
-	if reference(d.config.Issuer) {
-		d.say(Open, "discovery", "issuer is a reference to a vault", "run doctor with -issuer too")
-		return
-	}
 	in := d.provider.provider.Inspect(d.ctx)
 	switch {
 	case in.Err != nil:
@@ -175,7 +173,7 @@ func (d *diagnosis) clients() {
 	}
 	for i := range d.config.ClientID {
 		name := fmt.Sprintf("client %d", i+1)
-		if i < len(d.config.ClientSecret) && reference(d.config.ClientSecret[i].Reveal()) || reference(d.config.ClientID[i]) {
+		if i < len(d.config.ClientSecret) && param.IsReference(d.config.ClientSecret[i].Reveal()) || param.IsReference(d.config.ClientID[i]) {
 			d.say(Open, name, "its id or secret is a reference to a vault that is not resolved here", "export what {vault://env/...} names, and run doctor again")
 			continue
 		}
@@ -209,7 +207,7 @@ func (d *diagnosis) redirect() {
 	}
 	for i, uri := range d.config.RedirectURI {
 		client := min(i, len(d.config.ClientID)-1)
-		if reference(d.config.ClientID[client]) {
+		if param.IsReference(d.config.ClientID[client]) {
 			continue
 		}
 		if !protected(string(uri)) {

@@ -1,7 +1,9 @@
 package plugin_test
 
 import (
+	"log/slog"
 	"maps"
+	"strings"
 	"testing"
 
 	"kong-openid-connect/internal/sandbox/provider"
@@ -75,6 +77,22 @@ func TestLogoutOfAllSessionsNeedsASubject(t *testing.T) {
 	w.jar = b
 	w.send(withCookies)
 	w.want(0)
+}
+
+// TestOperatorsEndingsAreRecorded holds that the record names no id in clear.
+func TestOperatorsEndingsAreRecorded(t *testing.T) {
+	var record strings.Builder
+	env := newWorld(t, &decisionCase{}).environment()
+	env.SharedList, env.Audit = true, slog.New(slog.NewTextHandler(&record, nil))
+	if err := env.EndLogin(t.Context(), "https://idp.example.com", "sid-1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.EndSubject(t.Context(), "https://idp.example.com", "alex"); err != nil {
+		t.Fatal(err)
+	}
+	if got := record.String(); strings.Count(got, "by=operator") != 2 || !strings.Contains(got, "subject=alex") || strings.Contains(got, "sid-1") {
+		t.Error(got)
+	}
 }
 
 func TestOperatorIsToldWhereNoListIsKnown(t *testing.T) {

@@ -55,6 +55,7 @@ func TestDoctor(t *testing.T) {
 		}, 0},
 		{"secret from the environment", map[string]any{"client_secret": []string{"{vault://env/doctor-secret}"}}, []string{"ok    client 1       is authenticated"}, 0},
 		{"a reference that is not known here", map[string]any{"client_secret": []string{"{vault://env/doctor-unknown}"}}, []string{"open  client 1", "export what"}, 0},
+		{"an issuer that is not known here", map[string]any{"issuer": "{vault://env/doctor-unknown}"}, []string{"open  discovery      issuer is a reference"}, 0},
 		{"wrong secret", map[string]any{"client_secret": []string{"wrong-secret-wrong-secret-wrong-secret"}}, []string{"FAIL  client 1       token endpoint", "invalid_client", "-> check client_id"}, 1},
 		{"unknown client", map[string]any{"client_id": []string{"nobody"}}, []string{"FAIL  client 1"}, 1},
 		{"no provider", map[string]any{"issuer": "http://127.0.0.1:1"}, []string{"FAIL  discovery      discovery at 127.0.0.1:1", "-> check issuer"}, 1},
