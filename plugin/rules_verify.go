@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/param"
 )
 
@@ -97,11 +98,11 @@ func checkTokenExchange(c *Config, r *report) {
 	if x.Cache.TTL != nil && *x.Cache.TTL < 0 {
 		r.err("token_exchange.cache.ttl", "write a number from 0 up", "is negative")
 	}
-	target := bareIssuer(c.Issuer)
+	target := op.NormaliseIssuer(c.Issuer)
 	seen := map[string]bool{}
 	for i, s := range x.SubjectTokenIssuers {
 		at := fmt.Sprintf("token_exchange.subject_token_issuers[%d]", i+1)
-		issuer := bareIssuer(s.Issuer)
+		issuer := op.NormaliseIssuer(s.Issuer)
 		if seen[issuer] {
 			r.warn(at+".issuer", "take it out", "stands there twice; the first one is used")
 		}
@@ -119,14 +120,6 @@ func checkTokenExchange(c *Config, r *report) {
 			r.warn(at, "leave verify_signature and jwks_uri out", "is the issuer itself, whose tokens are verified anyway")
 		}
 	}
-}
-
-// bareIssuer takes off what does not tell two issuers apart (behaviour.md 3.1).
-func bareIssuer(issuer string) string {
-	issuer = strings.TrimSuffix(issuer, "/")
-	issuer = strings.TrimSuffix(issuer, "/.well-known/openid-configuration")
-	issuer = strings.TrimSuffix(issuer, "/.well-known/oauth-authorization-server")
-	return strings.TrimSuffix(issuer, "/")
 }
 
 func host(address string) string {

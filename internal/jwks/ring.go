@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"kong-openid-connect/internal/claims"
 )
 
 // Source is a key set at a URI and the issuer that it was fetched for. Key sets
@@ -117,7 +119,7 @@ func contains(names []string, issuer string) bool {
 // same compares a trusted name with an issuer. A name with {tenantid} stands
 // for every tenant of its provider.
 func same(name, issuer string) bool {
-	name, issuer = strings.TrimSuffix(name, "/"), strings.TrimSuffix(issuer, "/")
+	name, issuer = claims.BareIssuer(name), claims.BareIssuer(issuer)
 	before, after, template := strings.Cut(name, "{tenantid}")
 	if !template {
 		return name != "" && name == issuer

@@ -129,7 +129,7 @@ func (m Metadata) override(c *Config) *Metadata {
 // sameIssuer reports whether a document's issuer is the configured one. The
 // template of a multi-tenant provider stands for every tenant.
 func sameIssuer(document, configured string) bool {
-	return strings.TrimSuffix(document, "/") == NormaliseIssuer(configured) || strings.Contains(document, "{tenantid}")
+	return claims.SameIssuer(document, NormaliseIssuer(configured)) || strings.Contains(document, "{tenantid}")
 }
 
 // verifyParameters holds the configuration against the document

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/token"
 )
 
@@ -355,7 +356,7 @@ func (x *Exchange) loginIdentity(ctx context.Context, cb *callback, tr *TokenRes
 			return nil, err
 		}
 		id.IDToken = id.ID.Raw // what an encrypted one holds
-		if iss, _ := id.ID.Claims["iss"].(string); cb.issuer != "" && strings.TrimSuffix(iss, "/") != strings.TrimSuffix(cb.issuer, "/") {
+		if iss, _ := id.ID.Claims["iss"].(string); cb.issuer != "" && !claims.SameIssuer(iss, cb.issuer) {
 			return nil, &Error{Kind: Unauthorized, Description: "authorization response and ID token are of different issuers", Reason: "callback_issuer", Final: true}
 		}
 	} else if p.Code.OpenID {

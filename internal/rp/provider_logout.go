@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/token"
 )
 
@@ -139,7 +140,7 @@ func (x *Exchange) endByFrame(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	if len(iss) == 1 && (sid[0] != s.Tokens.SID || !sameIssuer(iss[0], s.Tokens.Issuer)) {
+	if len(iss) == 1 && (sid[0] != s.Tokens.SID || !claims.SameIssuer(iss[0], s.Tokens.Issuer)) {
 		return &Error{Kind: Invalid, Description: "iss and sid are not those of the browser's session", Reason: "logout_other_session"}
 	}
 	b, err := x.writer(ctx)
@@ -156,8 +157,6 @@ func (x *Exchange) endByFrame(ctx context.Context) error {
 	x.record(EventLogout, s.Tokens.Method, s.Subject, s)
 	return nil
 }
-
-func sameIssuer(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
 
 // framers are the origins of the provider's pages, for frame-ancestors (CSP
 // Level 3 section 6.4.2).

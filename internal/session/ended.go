@@ -5,8 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"strings"
 	"time"
+
+	"kong-openid-connect/internal/claims"
 )
 
 // The kinds of names in Revocations. None tells what it names.
@@ -35,18 +36,17 @@ func key(kind string, parts ...string) string {
 	return kind + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// issuerOf makes spellings with and without a trailing slash one.
-func issuerOf(issuer string) string { return strings.TrimSuffix(issuer, "/") }
-
 // LoginKey names in Revocations every session of a login at a provider (`sid`).
-func LoginKey(issuer, sid string) string { return key(kindLogin, issuerOf(issuer), sid) }
+func LoginKey(issuer, sid string) string { return key(kindLogin, claims.BareIssuer(issuer), sid) }
 
 // SubjectKey names in Revocations the sessions of a subject that began before
 // the revocation does.
-func SubjectKey(issuer, subject string) string { return key(kindSubject, issuerOf(issuer), subject) }
+func SubjectKey(issuer, subject string) string {
+	return key(kindSubject, claims.BareIssuer(issuer), subject)
+}
 
 // LogoutTokenKey names in Revocations a logout token, by its `jti`, that was used.
-func LogoutTokenKey(issuer, jti string) string { return key(kindToken, issuerOf(issuer), jti) }
+func LogoutTokenKey(issuer, jti string) string { return key(kindToken, claims.BareIssuer(issuer), jti) }
 
 // IDKey names in Revocations the session of an id as Session.ID writes it; ""
 // for what is no id.

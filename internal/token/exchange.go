@@ -40,8 +40,8 @@ type ExchangeConditions struct {
 // goes on as an ordinary one. Errors are those of Verify, or a *ClaimError: the
 // token is not to be used at all.
 func (e *Exchange) Decide(ctx context.Context, u *Unverified, target string, now time.Time) (bool, error) {
-	iss := trimSlash(u.Issuer())
-	i := slices.IndexFunc(e.Issuers, func(x ExchangeIssuer) bool { return iss != "" && trimSlash(x.Issuer) == iss })
+	iss := claims.BareIssuer(u.Issuer())
+	i := slices.IndexFunc(e.Issuers, func(x ExchangeIssuer) bool { return iss != "" && claims.SameIssuer(x.Issuer, iss) })
 	if i < 0 {
 		return false, nil
 	}
@@ -61,7 +61,7 @@ func (e *Exchange) Decide(ctx context.Context, u *Unverified, target string, now
 			return false, err
 		}
 	}
-	if iss != trimSlash(target) {
+	if !claims.SameIssuer(iss, target) {
 		return true, nil
 	}
 	return x.Conditions.hold(e.words(u, e.Audience), e.words(u, e.Scopes)), nil

@@ -26,12 +26,12 @@ const tenant = "{tenantid}"
 
 // Accepts reports whether iss, with the claims c that it came with, is expected.
 func (i Issuers) Accepts(iss string, c claims.Object) bool {
-	iss = trimSlash(iss)
+	iss = claims.BareIssuer(iss)
 	if iss == "" {
 		return false
 	}
 	for _, want := range i.Expected {
-		want = trimSlash(want)
+		want = claims.BareIssuer(want)
 		if strings.Contains(want, tenant) {
 			tid, _ := c["tid"].(string)
 			if !isTenant(tid) {
@@ -45,8 +45,6 @@ func (i Issuers) Accepts(iss string, c claims.Object) bool {
 	}
 	return false
 }
-
-func trimSlash(s string) string { return strings.TrimSuffix(s, "/") }
 
 // isTenant keeps a `tid` from smuggling separators into an issuer.
 func isTenant(s string) bool {
