@@ -6,6 +6,7 @@ package metrics
 
 import (
 	"net/http"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -67,7 +68,9 @@ func New(version string) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(build, m.requests, m.latency, m.denials, m.sessions, m.refusals, m.events, m.calls, m.callTime, m.discovery, m.rotations,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		// What is live after a collection tells a leak from garbage.
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)})),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

@@ -138,7 +138,7 @@ var others = strings.Fields(`authorization_code client_credentials refresh_token
 	nginx_main_env nginx_user nginx_admin_include nginx_worker_processes start_cmd db_update_frequency trusted_ips large_client_header_buffers pg_host token_use
 	lua_ssl_trusted_certificate pg_ssl pg_ssl_required pg_ssl_verify consumer_id custom_id client_secret_post client_secret_basic
 	private_key_jwt invalid_grant invalid_token invalid_request temporarily_unavailable
-	strip_path url_encoded base64_encoded backchannel_logout_uri backchannel_logout_session_required`)
+	strip_path url_encoded base64_encoded go_gc_heap_live_bytes backchannel_logout_uri backchannel_logout_session_required`)
 
 // Each word in code type that looks like a parameter is one.
 func TestParametersAndFlagsExist(t *testing.T) {
