@@ -79,7 +79,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 	}
 	p.Consumers = consumers{env.Entities}
 	if p.Methods.Has(rp.MethodKongOAuth2) {
-		p.KongTokens = kongTokens{env.Entities, env.Now}
+		p.KongTokens = kongTokens{env.Entities}
 	}
 	digest := identityDigest(c)
 	if p.Methods.Has(rp.MethodSession) {

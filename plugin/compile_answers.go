@@ -137,7 +137,7 @@ func (p *relyingProvider) answerError(ctx context.Context, err error, endpoint f
 			if m, merr := p.provider.Metadata(ctx); merr == nil && endpoint(m) == "" {
 				return rp.ErrNoEndpoint
 			}
-		case e.Kind == op.Refused && !callers:
+		case op.IsRefused(err) && !callers:
 			return &rp.Error{Description: "the provider refused this relying party at the " + e.Call + ": check client_id, client_secret and client_auth", Reason: "client_refused", Err: err}
 		}
 		return providerError(err)

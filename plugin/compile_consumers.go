@@ -101,7 +101,6 @@ func (k consumers) ConsumerGroups(ctx context.Context, r *rp.Request, names []st
 // kongTokens adapts Kong's OAuth2 tokens to the core.
 type kongTokens struct {
 	entities Entities
-	now      func() time.Time
 }
 
 // KongToken implements rp.KongTokens.

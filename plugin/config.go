@@ -77,13 +77,8 @@ func read(n *param.Node, mode param.Mode) (*Config, param.Decoded, error) {
 	return c, d, d.Findings.Err()
 }
 
-// Decode is Read followed by Validate, which only looks at a configuration
-// that could be read: otherwise its rules would repeat what is known.
-func Decode(data []byte) (*Config, param.Decoded, error) {
-	c, d, err := Read(data)
-	return validated(c, d, err)
-}
-
+// validated adds what Validate finds, which only looks at a configuration that
+// could be read: otherwise its rules would repeat what is known.
 func validated(c *Config, d param.Decoded, err error) (*Config, param.Decoded, error) {
 	if err == nil {
 		d.Findings = append(d.Findings, Validate(c)...)

@@ -15,10 +15,22 @@ import (
 	"kong-openid-connect/internal/param"
 )
 
+// decode reads and judges a configuration as Kong sends it.
+func decode(data []byte) (*Config, param.Decoded, error) { return validated(Read(data)) }
+
+// parameters are all that is declared, by path.
+func parameters() map[string]*param.Field {
+	all := map[string]*param.Field{}
+	for _, f := range Declaration().All() {
+		all[f.Path] = f
+	}
+	return all
+}
+
 // load decodes a configuration as Kong sends it, without errors.
 func load(t testing.TB, text string) (*Config, param.Decoded) {
 	t.Helper()
-	c, d, err := Decode([]byte(text))
+	c, d, err := decode([]byte(text))
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -116,7 +128,7 @@ func TestOldSpellings(t *testing.T) {
 			}
 		})
 	}
-	_, _, err := Decode(with(t, `"session_redis_auth":"hunter2"`))
+	_, _, err := decode(with(t, `"session_redis_auth":"hunter2"`))
 	if err == nil || !strings.Contains(err.Error(), "use redis.password") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("session_redis_auth: %v", err)
 	}
@@ -128,15 +140,15 @@ func TestOldSpellings(t *testing.T) {
 	for _, name := range ignored {
 		handled[name] = true
 	}
-	for _, f := range Declaration().Fields() {
-		if f.Group == deprecatedGroup && !handled[f.Name] {
+	for _, f := range Declaration().All() {
+		if f.Path == f.Name && f.Group == deprecatedGroup && !handled[f.Name] {
 			t.Errorf("nobody looks at %s", f.Name)
 		}
 	}
 }
 
 func TestUnresolvedReference(t *testing.T) {
-	_, d, err := Decode([]byte(`{"issuer":"https://idp.example.com","client_id":["a"],"client_secret":["x",""],
+	_, d, err := decode([]byte(`{"issuer":"https://idp.example.com","client_id":["a"],"client_secret":["x",""],
 		"$refs":{"client_secret":[null,"{vault://env/gone}"]}}`))
 	if err == nil || !says(d.Findings, param.Error, "client_secret[2]", "{vault://env/gone} to a vault did not resolve") {
 		t.Errorf("findings %v, error %v", d.Findings, err)
@@ -270,7 +282,7 @@ func checkTranscript(t *testing.T, text string) {
 	if err := json.Unmarshal([]byte(text), &fields); err != nil {
 		t.Fatal(err)
 	}
-	_, d, _ := Decode([]byte(text))
+	_, d, _ := decode([]byte(text))
 	if d.Meta.PluginID == "" || d.Meta.WorkspaceID == "" || d.Meta.Key == "" || d.Meta.Seq == "" {
 		t.Errorf("meta %+v of %s", d.Meta, text)
 	}
@@ -303,7 +315,7 @@ func checkTranscript(t *testing.T, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, d, err = Decode(raw)
+	_, d, err = decode(raw)
 	unresolved := refs != nil && strings.Contains(fmt.Sprint(refs), "not-there")
 	if (err != nil) != unresolved {
 		t.Errorf("%s: %v, want an error: %v", raw, err, unresolved)
@@ -323,7 +335,7 @@ func FuzzConfig(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, d, err := Decode(data)
+		c, d, err := decode(data)
 		if (err != nil) != (len(d.Findings.Errors()) > 0) {
 			t.Fatalf("error %v, findings %v", err, d.Findings)
 		}
@@ -335,7 +347,7 @@ func FuzzConfig(f *testing.F) {
 func BenchmarkDecode(b *testing.B) {
 	text := []byte(`{"issuer":"https://idp.example.com","client_id":["a"],"client_secret":["b"],"auth_methods":["bearer"],"redis":{"host":"x"},"__seq__":7}`)
 	for b.Loop() {
-		c, _, err := Decode(text)
+		c, _, err := decode(text)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -184,7 +184,7 @@ func (d *diagnosis) clients() {
 			d.say(Warn, name, "the provider took a refresh token that it never issued", "find out what stands at token_endpoint")
 		case e == nil:
 			d.say(Bad, name, err.Error(), "")
-		case e.Code == "invalid_grant":
+		case op.IsInvalidGrant(err):
 			d.say(Good, name, "is authenticated at the token endpoint", "")
 		case e.Code == "unauthorized_client" || e.Code == "unsupported_grant_type":
 			d.say(Good, name, "is known at the token endpoint, which does not offer it refresh tokens", "")

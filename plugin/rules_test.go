@@ -111,7 +111,7 @@ var badConfigurations = map[string]struct{ config, path, text string }{
 func TestBadConfigurations(t *testing.T) {
 	for name, c := range badConfigurations {
 		t.Run(name, func(t *testing.T) {
-			_, d, err := Decode(with(t, c.config))
+			_, d, err := decode(with(t, c.config))
 			if err == nil || !says(d.Findings, param.Error, c.path, c.text) {
 				t.Fatalf("findings %v, want an error about %q that says %q", d.Findings, c.path, c.text)
 			}
@@ -169,6 +169,7 @@ func TestWarnings(t *testing.T) {
 
 // Whatever the rules name must exist, so that nobody looks for it in vain.
 func TestFindingsNameParameters(t *testing.T) {
+	known := parameters()
 	var r rule
 	for _, r = range rules {
 		for _, check := range r.checks {
@@ -177,7 +178,7 @@ func TestFindingsNameParameters(t *testing.T) {
 				t.Fatal(err)
 			}
 			for word := range strings.SplitSeq(string(raw), `"`) {
-				if path, ok := strings.CutPrefix(word, "config."); ok && Declaration().Lookup(path) == nil {
+				if path, ok := strings.CutPrefix(word, "config."); ok && known[path] == nil {
 					t.Errorf("the check of %q names %s, which is no parameter", r.name, path)
 				}
 			}

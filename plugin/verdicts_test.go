@@ -219,7 +219,7 @@ func TestAgreesWithKong(t *testing.T) {
 				return
 			}
 			compared++
-			fromKong, _, err := Decode(v.Runtime)
+			fromKong, _, err := decode(v.Runtime)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -170,7 +170,7 @@ func TestKeysFile(t *testing.T) {
 		t.Error("Run does not end")
 	}
 	s, err := b.Keys.Signer(t.Context(), "ES256")
-	if err != nil || s.KeyID() != k.KID {
+	if err != nil || kidOf(t, s) != k.KID {
 		t.Errorf("%v, %v", s, err)
 	}
 	if err := (Keys{Set: b.Keys}).Rotate(t.Context()); !errors.Is(err, admin.ErrReadOnly) {

@@ -31,6 +31,15 @@ func document(t testing.TB, members ...any) []byte {
 	return b
 }
 
+func newSet(t testing.TB, members ...any) *Set {
+	t.Helper()
+	s, err := Parse(document(t, members...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // One key that cannot be used never spoils the set.
 func TestParseKeyByKey(t *testing.T) {
 	a, b := ec(t, "same"), ec(t, "same")
@@ -72,7 +81,7 @@ func TestParseBoundsTheNumberOfKeys(t *testing.T) {
 }
 
 func TestSetRoundTrip(t *testing.T) {
-	s := NewSet(ec(t, "a"), ec(t, "b"))
+	s := newSet(t, ec(t, "a"), ec(t, "b"))
 	b, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
@@ -81,14 +90,14 @@ func TestSetRoundTrip(t *testing.T) {
 	if err != nil || !again.Equal(s) || len(again.Keys()) != 2 {
 		t.Errorf("read back %v, %v", again, err)
 	}
-	if s.Equal(NewSet(ec(t, "a"))) || s.Equal(nil) {
+	if s.Equal(newSet(t, ec(t, "a"))) || s.Equal(nil) {
 		t.Error("different sets are equal")
 	}
 }
 
 // Keys verify tokens of the issuer that published them only.
 func TestRingBindsKeysToIssuers(t *testing.T) {
-	set := func(kid string) *Set { return NewSet(ec(t, kid)) }
+	set := func(kid string) *Set { return newSet(t, ec(t, kid)) }
 	fetched := func(issuer, uri, kid string) Fetched {
 		return Fetched{Source: Source{issuer, uri}, Set: set(kid)}
 	}

@@ -82,27 +82,6 @@ func Parse(data []byte) (*Set, error) {
 	return s, nil
 }
 
-// NewSet returns a set of keys that are at hand already, such as those of a store.
-func NewSet(keys ...jose.JSONWebKey) *Set {
-	doc := struct {
-		Keys []json.RawMessage `json:"keys"`
-	}{Keys: []json.RawMessage{}}
-	for i := range keys {
-		if b, err := token.MarshalPublicKey(&keys[i]); err == nil {
-			doc.Keys = append(doc.Keys, b)
-		}
-	}
-	b, err := json.Marshal(doc)
-	if err != nil {
-		return &Set{}
-	}
-	s, err := Parse(b)
-	if err != nil {
-		return &Set{}
-	}
-	return s
-}
-
 // MarshalJSON renders the set, public members only.
 func (s *Set) MarshalJSON() ([]byte, error) {
 	doc := struct {

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"kong-openid-connect/internal/jwks"
 	"kong-openid-connect/internal/token"
 )
 
@@ -231,11 +230,12 @@ func jwkOf(t *testing.T, k key) string {
 	if s == "" {
 		t.Fatal("no key")
 	}
-	b, err := jwks.NewSet(publicOf(k)).MarshalJSON()
+	public := publicOf(k)
+	b, err := token.MarshalPublicKey(&public)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSuffix(strings.TrimPrefix(string(b), `{"keys":[`), `]}`)
+	return string(b)
 }
 
 func TestForget(t *testing.T) {

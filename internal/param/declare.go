@@ -89,37 +89,6 @@ func Declare(v any) (*Record, error) {
 	return r, nil
 }
 
-// Fields returns the top-level parameters in the order of declaration.
-func (r *Record) Fields() []*Field { return r.root.Fields }
-
-// Lookup returns the parameter with this path, nil if there is none. An index
-// in the path may be left out: client_jwk[].kid and client_jwk[2].kid are one.
-func (r *Record) Lookup(path string) *Field {
-	if f := r.byPath[path]; f != nil {
-		return f
-	}
-	return r.byPath[generic(path)]
-}
-
-// generic takes the numbers out of the brackets of a path.
-func generic(path string) string {
-	var b strings.Builder
-	in := false
-	for _, c := range path {
-		switch {
-		case c == '[':
-			in = true
-			b.WriteRune(c)
-		case c == ']':
-			in = false
-			b.WriteRune(c)
-		case !in:
-			b.WriteRune(c)
-		}
-	}
-	return b.String()
-}
-
 // All returns every parameter and every member of nested records, outer ones
 // first.
 func (r *Record) All() []*Field {

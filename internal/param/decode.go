@@ -49,21 +49,10 @@ const (
 	FromUser
 )
 
-// DecodeJSON reads a configuration of JSON into dst, a pointer to the struct
-// that r declares. Whatever is wrong is among the findings, up to a hundred
-// of them; the error is the same as Findings.Err. What could not be decoded
-// keeps its default.
-func (r *Record) DecodeJSON(data []byte, dst any, mode Mode) (Decoded, error) {
-	n, err := ParseJSON(data)
-	if err != nil {
-		d := Decoded{Findings: Findings{{Severity: Error, Message: err.Error()}}}
-		return d, d.Findings.Err()
-	}
-	return r.Decode(n, dst, mode)
-}
-
-// Decode is DecodeJSON for a value that is parsed already. A nil or null node
-// is the empty configuration.
+// Decode reads a configuration into dst, a pointer to the struct that r
+// declares. A nil or null node is the empty configuration. Whatever is wrong is
+// among the findings, up to a hundred of them; the error is the same as
+// Findings.Err. What could not be decoded keeps its default.
 func (r *Record) Decode(n *Node, dst any, mode Mode) (Decoded, error) {
 	v := reflect.ValueOf(dst)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Type() != r.root.typ {

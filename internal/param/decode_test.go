@@ -9,8 +9,17 @@ import (
 func decodeSample(t *testing.T, text string, mode Mode) (sample, Decoded, error) {
 	t.Helper()
 	var s sample
-	d, err := sampleRecord(t).DecodeJSON([]byte(text), &s, mode)
+	d, err := decodeJSON(sampleRecord(t), []byte(text), &s, mode)
 	return s, d, err
+}
+
+func decodeJSON(r *Record, data []byte, dst any, mode Mode) (Decoded, error) {
+	n, err := ParseJSON(data)
+	if err != nil {
+		d := Decoded{Findings: Findings{{Severity: Error, Message: err.Error()}}}
+		return d, d.Findings.Err()
+	}
+	return r.Decode(n, dst, mode)
 }
 
 func TestDecodeFillsDefaults(t *testing.T) {
@@ -297,7 +306,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, mode := range []Mode{FromKong, FromUser} {
 			var s sample
-			d, err := r.DecodeJSON(data, &s, mode)
+			d, err := decodeJSON(r, data, &s, mode)
 			if (err != nil) != (len(d.Findings.Errors()) > 0) {
 				t.Fatalf("error %v, findings %v", err, d.Findings)
 			}

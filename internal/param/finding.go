@@ -67,15 +67,10 @@ func (fs Findings) Err() error {
 }
 
 // Errors returns those of severity Error.
-func (fs Findings) Errors() Findings { return fs.only(Error) }
-
-// Warnings returns those of severity Warning.
-func (fs Findings) Warnings() Findings { return fs.only(Warning) }
-
-func (fs Findings) only(s Severity) Findings {
+func (fs Findings) Errors() Findings {
 	var out Findings
 	for _, f := range fs {
-		if f.Severity == s {
+		if f.Severity == Error {
 			out = append(out, f)
 		}
 	}

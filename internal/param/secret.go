@@ -1,7 +1,6 @@
 package param
 
 import (
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -39,11 +38,6 @@ func (s Secret) Reveal() string {
 
 // IsZero reports whether there is no secret.
 func (s Secret) IsZero() bool { return s.text == nil }
-
-// Equal compares two secrets in a time that does not tell where they differ.
-func (s Secret) Equal(t Secret) bool {
-	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(t.Reveal())) == 1
-}
 
 // Format implements fmt.Formatter: the same word for every verb and flag.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }

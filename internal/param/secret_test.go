@@ -55,7 +55,7 @@ func TestSecretNeverPrintsItself(t *testing.T) {
 
 func TestSecretValue(t *testing.T) {
 	s := NewSecret(hidden)
-	if s.Reveal() != hidden || s.IsZero() || !s.Equal(NewSecret(hidden)) || s.Equal(NewSecret("other")) {
+	if s.Reveal() != hidden || s.IsZero() {
 		t.Error("a secret does not hold its text")
 	}
 	if !NewSecret("").IsZero() || (Secret{}).Reveal() != "" {

@@ -13,16 +13,6 @@ func (r *Record) IsDefault(config any, path string) bool {
 	return f.isDefault(r.find(config, path))
 }
 
-// Value returns the value of the parameter with this path, and false when a
-// record on the way is absent. The path may not lead through a list.
-func (r *Record) Value(config any, path string) (any, bool) {
-	v := r.find(config, path)
-	if !v.IsValid() {
-		return nil, false
-	}
-	return v.Interface(), true
-}
-
 // find returns the zero Value where a record on the way is absent: then
 // everything in it has its default.
 func (r *Record) find(config any, path string) reflect.Value {

@@ -46,9 +46,6 @@ type Login struct {
 // ID names the login for Claim; "" before Begin and in a stale one.
 func (l *Login) ID() string { return l.id }
 
-// Began is when the login began.
-func (l *Login) Began() time.Time { return l.began }
-
 // String hides everything.
 func (l Login) String() string { return "[redacted login]" }
 
@@ -248,12 +245,6 @@ func (l *Logins) Claim(id string) bool {
 
 // Owns says whether a cookie of this name can hold a pending login.
 func (l *Logins) Owns(name string) bool { return loginName(l.c.Cookie.Name, name) }
-
-// Pending says whether the request carries any cookie of a login.
-func (l *Logins) Pending(in Input) bool {
-	p, _ := l.pending(in)
-	return len(p) > 0
-}
 
 func (l *Logins) old(began int64) bool {
 	age := l.c.Now().Unix() - began

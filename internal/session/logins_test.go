@@ -65,8 +65,8 @@ func TestLoginFromBeginToFinish(t *testing.T) {
 	state := b.begin(l, aLogin)
 	c.pass(599 * time.Second)
 	login := b.resumes(l, state, session.Resumed)
-	if login.ID() == "" || c.now().Sub(login.Began()) != 599*time.Second {
-		t.Fatalf("id %q, began %v", login.ID(), login.Began())
+	if login.ID() == "" {
+		t.Fatal("a resumed login has no id")
 	}
 	want := aLogin
 	if login.Nonce != want.Nonce || login.CodeVerifier != want.CodeVerifier || login.RedirectURI != want.RedirectURI ||

@@ -87,14 +87,6 @@ func (s *Session) ID() string {
 	return s.h.public()
 }
 
-// CreatedAt is the time of the login; renewals do not change it. Zero before the first Save.
-func (s *Session) CreatedAt() time.Time {
-	if !s.opened {
-		return time.Time{}
-	}
-	return time.Unix(s.h.created, 0)
-}
-
 // Remaining is what is left of each timer, in whole seconds; zero stands for
 // a timer that is off.
 type Remaining struct {

@@ -137,7 +137,6 @@ func TestRenewalAtThreeQuarters(t *testing.T) {
 		m := c.manager(t, in, func(o *session.Config) { o.Timeouts.Idling = 0 })
 		b := newBrowser(t)
 		first := b.login(m, "alex", "data")
-		began := first.CreatedAt()
 
 		c.pass(2699 * second)
 		if n := b.touch(m); n != 0 {
@@ -151,9 +150,6 @@ func TestRenewalAtThreeQuarters(t *testing.T) {
 		s := b.has(m, "alex", "data")
 		if s.ID() == first.ID() {
 			t.Fatal("renewed without a new id")
-		}
-		if !s.CreatedAt().Equal(began) {
-			t.Fatal("renewal changed the time of the login")
 		}
 		if r := m.Remaining(s); r.Rolling != time.Hour || r.Absolute != 86400*second-2700*second {
 			t.Fatalf("remaining %+v", r)

@@ -80,11 +80,6 @@ func (b Broken) Ended(context.Context, time.Time, string, ...string) (bool, erro
 	return false, b.fail("read revocations")
 }
 
-// RevokedAt implements Revocations.
-func (b Broken) RevokedAt(context.Context, string) (time.Time, error) {
-	return time.Time{}, b.fail("read revocations")
-}
-
 // Once implements Locks.
 func (b Broken) Once(context.Context, string, time.Duration, time.Duration, func(context.Context) ([]byte, error)) ([]byte, error) {
 	return nil, b.fail("take lock")

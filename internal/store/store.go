@@ -156,8 +156,6 @@ type Revocations interface {
 	// revocation of subject that holds began at `began` or later, to the
 	// millisecond: "all sessions of this subject that began before".
 	Ended(ctx context.Context, began time.Time, subject string, keys ...string) (bool, error)
-	// RevokedAt returns when the key's latest revocation began; zero for none.
-	RevokedAt(ctx context.Context, key string) (time.Time, error)
 }
 
 // ErrLost says that another caller had the lock and came to no result. Whoever

@@ -28,9 +28,6 @@ type Signer struct {
 // Algorithm returns the JWS algorithm that the signer uses.
 func (s *Signer) Algorithm() string { return s.alg }
 
-// KeyID returns the kid that goes into the header, or "".
-func (s *Signer) KeyID() string { return s.kid }
-
 // String names the signer without its key.
 func (s *Signer) String() string { return "signer(" + s.alg + ")" }
 

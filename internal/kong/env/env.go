@@ -101,36 +101,3 @@ func (s Settings) Overlay(environ []string) {
 		}
 	}
 }
-
-// On reports whether a setting is switched on.
-func (s Settings) On(name string) bool {
-	switch strings.ToLower(s[name]) {
-	case "on", "true", "yes", "1":
-		return true
-	}
-	return false
-}
-
-// Off reports whether a setting is there and switched off.
-func (s Settings) Off(name string) bool {
-	switch strings.ToLower(s[name]) {
-	case "off", "false", "no", "0":
-		return true
-	}
-	return false
-}
-
-// List returns the elements of a setting that is a comma-separated list.
-func (s Settings) List(name string) []string {
-	var all []string
-	for v := range strings.SplitSeq(s[name], ",") {
-		if v = strings.TrimSpace(v); v != "" {
-			all = append(all, v)
-		}
-	}
-	return all
-}
-
-// Unresolved reports whether a setting is a vault reference. Kong writes those
-// to the file as they are, so the value itself is not known here.
-func Unresolved(value string) bool { return strings.HasPrefix(value, "{vault://") }

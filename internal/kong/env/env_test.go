@@ -32,12 +32,6 @@ func TestParse(t *testing.T) {
 		}
 		t.Errorf("%d settings, want %d", len(got), len(want))
 	}
-	if l := got.List("admin_listen"); len(l) != 2 || l[1] != "127.0.0.1:8444 ssl" {
-		t.Errorf("list = %q", l)
-	}
-	if !got.On("pg_ssl") || got.Off("pg_ssl") || got.On("none") || got.Off("none") {
-		t.Error("switches are misread")
-	}
 }
 
 func TestOverlay(t *testing.T) {

@@ -233,7 +233,7 @@ func TestIndexIsBounded(t *testing.T) {
 	}
 }
 
-func TestRevokedAt(t *testing.T) {
+func TestLatestRevocationOfASubject(t *testing.T) {
 	s := testservers.StartRedis(t, testservers.RedisOptions{})
 	base := time.Unix(1_800_000_000, 0)
 	var ahead atomic.Int64
@@ -242,9 +242,10 @@ func TestRevokedAt(t *testing.T) {
 	want := func(after time.Duration, beganAfter time.Duration) {
 		t.Helper()
 		ahead.Store(int64(after))
-		got, err := store.RevokedAt(ctx, "sub")
-		if err != nil || beganAfter < 0 && !got.IsZero() || beganAfter >= 0 && !got.Equal(base.Add(beganAfter)) {
-			t.Errorf("after %v: %v, %v", after, got.Sub(base), err)
+		for began, ends := range map[time.Duration]bool{0: beganAfter >= 0, beganAfter: beganAfter >= 0, beganAfter + time.Millisecond: false} {
+			if got, err := store.Ended(ctx, base.Add(began), "sub"); got != ends || err != nil {
+				t.Errorf("after %v: ends a session that began at %v: %v, %v", after, began, got, err)
+			}
 		}
 		if ok, err := store.Revoked(ctx, "sub"); ok != (beganAfter >= 0) || err != nil {
 			t.Errorf("after %v: revoked %v, %v", after, ok, err)

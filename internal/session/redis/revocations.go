@@ -17,9 +17,8 @@ import (
 const clockSlack = 5 * time.Minute
 
 const (
-	maxRevocation = 64  // bytes of a value
-	maxKeys       = 64  // keys that are asked for at once
-	maxKey        = 512 // bytes of a key
+	maxRevocation = 64 // bytes of a value
+	maxKeys       = 64 // keys that are asked for at once
 	maxFuture     = 10 * 365 * 24 * time.Hour
 )
 
@@ -92,15 +91,6 @@ func (s *Store) Ended(ctx context.Context, began time.Time, subject string, keys
 	}
 	at := spans[0].latest(now)
 	return !at.IsZero() && at.UnixMilli() >= began.UnixMilli(), nil
-}
-
-// RevokedAt returns when the key's latest revocation began; zero for none.
-func (s *Store) RevokedAt(ctx context.Context, key string) (time.Time, error) {
-	spans, err := s.spans(ctx, []string{key})
-	if err != nil {
-		return time.Time{}, err
-	}
-	return spans[0].latest(s.now()), nil
 }
 
 type span struct{ first, last time.Time } // zero where nothing is listed

@@ -67,14 +67,6 @@ func (s *Store) Ended(_ context.Context, began time.Time, subject string, keys .
 	return s.revoked.Ended(began, subject, keys...), nil
 }
 
-// RevokedAt implements store.Revocations.
-func (s *Store) RevokedAt(_ context.Context, key string) (time.Time, error) {
-	if err := s.tail(); err != nil {
-		return time.Time{}, err
-	}
-	return s.revoked.RevokedAt(key), nil
-}
-
 // tail reads what another process appended, looking at most once a second.
 func (s *Store) tail() error {
 	if s.dir == nil {

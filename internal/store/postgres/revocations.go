@@ -90,14 +90,6 @@ func (s *Store) Ended(_ context.Context, began time.Time, subject string, keys .
 	return false, nil
 }
 
-// RevokedAt implements store.Revocations.
-func (s *Store) RevokedAt(_ context.Context, key string) (time.Time, error) {
-	if !s.loaded.Load() {
-		return time.Time{}, &store.Unavailable{Op: "read revocations", Err: errNotReady}
-	}
-	return s.revoked.RevokedAt(key), nil
-}
-
 // overlap is how far back a look goes beyond the last one: statements that
 // ran at once may become visible in another order than they were written.
 const overlap = time.Minute

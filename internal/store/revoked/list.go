@@ -118,13 +118,13 @@ func (l *List) Ended(began time.Time, subject string, keys ...string) bool {
 	if l.Revoked(keys...) {
 		return true
 	}
-	at := l.RevokedAt(subject)
+	at := l.revokedAt(subject)
 	return !at.IsZero() && at.UnixMilli() >= began.UnixMilli()
 }
 
-// RevokedAt returns when the latest revocation of a key began that has begun
+// revokedAt returns when the latest revocation of a key began that has begun
 // by now and holds still; zero for none.
-func (l *List) RevokedAt(key string) time.Time {
+func (l *List) revokedAt(key string) time.Time {
 	t := l.now().UnixMicro()
 	l.mu.RLock()
 	s, ok := l.spans[digestOf(key)]
