@@ -122,7 +122,7 @@ func TestCompose(t *testing.T) {
 	stages := stagesOf(t)
 	known := flagsOf(t)
 	for _, s := range p.Services {
-		checkService(t, &s, stages, known)
+		checkService(t, p, &s, stages, known)
 	}
 	for name, s := range p.Secrets {
 		if _, listed := vars[s.Environment]; !listed {
@@ -142,7 +142,7 @@ func filled(vars map[string]string) map[string]string {
 	return out
 }
 
-func checkService(t *testing.T, s *types.ServiceConfig, stages map[string]bool, known []string) {
+func checkService(t *testing.T, p *types.Project, s *types.ServiceConfig, stages map[string]bool, known []string) {
 	t.Helper()
 	if s.Build == nil && !pinned.MatchString(s.Image) {
 		t.Errorf("%s: image %s is not pinned to a version", s.Name, s.Image)
@@ -154,6 +154,12 @@ func checkService(t *testing.T, s *types.ServiceConfig, stages map[string]bool, 
 	if s.HealthCheck == nil && !oneShot {
 		t.Errorf("%s has no health check", s.Name)
 	}
+	// Compose copies these into the container, and refuses to where it may not.
+	for _, secret := range s.Secrets {
+		if s.ReadOnly && p.Secrets[secret.Source].Environment != "" {
+			t.Errorf("%s is read-only, so secret %s cannot come from the environment", s.Name, secret.Source)
+		}
+	}
 	for _, v := range s.Volumes {
 		if v.Type == types.VolumeTypeBind {
 			if _, err := os.Stat(filepath.Join(root, strings.TrimPrefix(v.Source, root))); err != nil {
@@ -161,9 +167,9 @@ func checkService(t *testing.T, s *types.ServiceConfig, stages map[string]bool, 
 			}
 		}
 	}
-	for _, p := range s.Ports {
-		if p.HostIP != "127.0.0.1" {
-			t.Errorf("%s is reached from everywhere on port %s", s.Name, p.Published)
+	for _, port := range s.Ports {
+		if port.HostIP != "127.0.0.1" {
+			t.Errorf("%s is reached from everywhere on port %s", s.Name, port.Published)
 		}
 	}
 	var commands []string

@@ -67,6 +67,7 @@ var commands = map[string]string{
 	"docker build":    "nowhere: no engine; TestDockerfile runs the build stage",
 	"helm upgrade":    "nowhere: no cluster; TestKubernetes reads the values",
 	"kubectl apply":   "nowhere: no cluster; TestKubernetes checks the plugin",
+	"kubectl create":  "nowhere: no cluster; TestKubernetes looks for the secret among the values",
 	"deck gateway":    "nowhere; TestConfigurations checks the file",
 	"openid-connect ": "here, or by the tests of cmd/openid-connect",
 }
@@ -274,6 +275,10 @@ func TestKubernetes(t *testing.T) {
 		}
 	}
 	values := documents(t, "docs/kubernetes/values.yaml")[0]
+	// The chart takes the tag for Kong's version unless it is told.
+	if base := regexp.MustCompile(`(?m)^FROM kong:(\S+) AS kong$`).FindStringSubmatch(read(t, "Dockerfile")); base == nil || at(values, "image", "effectiveSemver") != base[1] {
+		t.Errorf("image.effectiveSemver is %v, the Dockerfile's Kong %q", at(values, "image", "effectiveSemver"), base)
+	}
 	sidecar := at(values, "deployment", "sidecarContainers", 0)
 	if !pinned.MatchString(at(sidecar, "image").(string)) {
 		t.Errorf("image %v is not pinned", at(sidecar, "image"))
@@ -296,5 +301,12 @@ func TestKubernetes(t *testing.T) {
 	if mount == nil || mount != at(values, "deployment", "userDefinedVolumeMounts", 0, "mountPath") ||
 		at(values, "securityContext", "fsGroup") != at(sidecar, "securityContext", "runAsGroup") {
 		t.Errorf("the socket's volume: %v", mount)
+	}
+	// The admin token is the one that the page makes, and where the flags say.
+	secret, _ := at(values, "deployment", "userDefinedVolumes", 1, "secret", "secretName").(string)
+	made := regexp.MustCompile(`kubectl create secret generic (\S+) --from-literal=(\S+?)=`).FindStringSubmatch(read(t, "docs/install.md"))
+	if made == nil || made[1] != secret || !slices.Contains(lists[0], any(at(sidecar, "volumeMounts", 1, "mountPath").(string)+"/"+made[2])) ||
+		at(values, "deployment", "userDefinedVolumes", 1, "name") != at(sidecar, "volumeMounts", 1, "name") {
+		t.Errorf("the admin token: secret %s, made by %q, arguments %v", secret, made, lists[0])
 	}
 }
