@@ -26,6 +26,8 @@ func Check(r io.Reader, filename string) []param.Finding {
 // Configuration is one of a file.
 type Configuration struct {
 	Path   string // where it stands in the file
+	Line   int    // 0 where that is not known
+	Owner  string // whose plugin it is, as in "service app, route login"; "" where nobody has a name
 	Config *Config
 }
 
@@ -87,6 +89,7 @@ type checker struct {
 
 	resolve func(string) (string, bool) // references to a vault; nil for none
 	good    []Configuration
+	owner   string // of the plugins that are looked at
 }
 
 func (k *checker) fail(path string, line int, do, format string, args ...any) {
@@ -120,6 +123,10 @@ func (k *checker) resource(doc *param.Node) {
 	if (kind != "KongPlugin" && kind != "KongClusterPlugin") || text(doc.Get("plugin")) != Name {
 		return
 	}
+	if name := text(doc.Get("metadata").Get("name")); name != "" {
+		k.owner = kind + " " + name
+		defer func() { k.owner = "" }()
+	}
 	if doc.Get("config") == nil {
 		k.seen++ // configFrom names a secret, which is not here
 		return
@@ -140,9 +147,14 @@ func (k *checker) entities(n *param.Node, path, owner string) {
 	for i, p := range items(n.Get("plugins")) {
 		k.plugin(p, fmt.Sprintf("%splugins[%d].", path, i+1), owner)
 	}
+	outer := k.owner
 	for _, kind := range nested {
 		for i, e := range items(n.Get(kind)) {
+			if name := text(e.Get("name")); name != "" {
+				k.owner = strings.TrimPrefix(outer+", "+strings.TrimSuffix(kind, "s")+" "+name, ", ")
+			}
 			k.entities(e, fmt.Sprintf("%s%s[%d].", path, kind, i+1), kind)
+			k.owner = outer
 		}
 	}
 }
@@ -223,7 +235,7 @@ func (k *checker) config(n *param.Node, path string) {
 		found = slices.Concat(found, withoutDirectory(c))
 	}
 	if found.Err() == nil {
-		k.good = append(k.good, Configuration{path, c})
+		k.good = append(k.good, Configuration{path, n.Line, k.owner, c})
 	}
 	for _, f := range found {
 		if f.Line == 0 {

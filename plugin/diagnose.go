@@ -106,12 +106,12 @@ func (d *diagnosis) discovery() {
 			d.say(Good, "keys", fmt.Sprintf("%d at %s: %s", k.Keys, k.URI, strings.Join(k.Algorithms, ", ")), "")
 		}
 		for _, err := range k.Skipped {
-			d.say(Warn, "keys", "a key is left out: "+err.Error(), "")
+			d.say(Warn, "keys", "a key is left out: "+err.Error(), "tokens that it signs are refused; let the provider sign with another one")
 		}
 	}
 	switch {
 	case in.Skew == nil:
-		d.say(Open, "clock", "the provider gave no date", "")
+		d.say(Open, "clock", "the provider gave no date", "compare this machine's clock with the provider's yourself, or run doctor again when discovery answers")
 	case in.Skew.Abs() > skewAllowed+seconds(d.config.Leeway):
 		d.say(Bad, "clock", fmt.Sprintf("this machine is %v ahead of the provider, more than leeway allows", *in.Skew), "run NTP on both sides; fresh tokens are refused otherwise")
 	case in.Skew.Abs() > skewAllowed:
@@ -183,13 +183,17 @@ func (d *diagnosis) clients() {
 		case err == nil:
 			d.say(Warn, name, "the provider took a refresh token that it never issued", "find out what stands at token_endpoint")
 		case e == nil:
-			d.say(Bad, name, err.Error(), "")
+			d.say(Bad, name, err.Error(), "check client_auth, and the key or secret that it needs")
+		case e.Kind == op.Misconfigured:
+			d.say(Bad, name, e.Error(), "correct the parameter that it names")
 		case op.IsInvalidGrant(err):
 			d.say(Good, name, "is authenticated at the token endpoint", "")
 		case e.Code == "unauthorized_client" || e.Code == "unsupported_grant_type":
 			d.say(Good, name, "is known at the token endpoint, which does not offer it refresh tokens", "")
 		case e.Code == "invalid_client" || e.Status == 401:
 			d.say(Bad, name, e.Error(), "check client_id, client_secret and client_auth against the provider's registration")
+		case e.Status == 0:
+			d.say(Bad, name, e.Error(), "check token_endpoint, and that this machine reaches it")
 		default:
 			d.say(Warn, name, "the token endpoint gave no clear answer: "+e.Error(), "see the provider's log")
 		}
@@ -217,7 +221,7 @@ func (d *diagnosis) redirect() {
 			Client: client, RedirectURI: string(uri), State: rand.Text(), Nonce: rand.Text(), Verifier: token.Opaque(rand.Text() + rand.Text()),
 		})
 		if err != nil {
-			d.say(Bad, "redirect_uri", "no authorization request can be made: "+err.Error(), "")
+			d.say(Bad, "redirect_uri", "no authorization request can be made: "+err.Error(), "correct what it names; a pushed or signed request needs the client's authentication first")
 			continue
 		}
 		status, code, err := d.provider.provider.Probe(d.ctx, to)
@@ -237,7 +241,7 @@ func (d *diagnosis) storage() {
 		where, err := openStorage(d.config, d.env)
 		switch {
 		case err != nil:
-			d.say(Bad, "sessions", err.Error(), "")
+			d.say(Bad, "sessions", err.Error(), "correct session_storage, redis or session_memcached_*")
 		case where.store == nil:
 			d.say(Good, "sessions", "are kept in cookies", "")
 		default:
@@ -247,6 +251,18 @@ func (d *diagnosis) storage() {
 			} else {
 				d.say(Good, "sessions", string(d.config.SessionStorage)+" answers", "")
 			}
+		}
+	}
+	// The list of ended sessions, where only that is in Redis.
+	if d.config.SessionRevocationStorage == RevocationStorageRedis && d.config.SessionStorage != SessionStorageRedis {
+		conn, err := d.env.Connections.Redis(&d.config.Redis.Redis, d.config.Redis.Socket)
+		if err == nil {
+			err = conn.Check(d.ctx)
+		}
+		if err != nil {
+			d.say(Bad, "ended sessions", "redis cannot be read: "+err.Error(), "check redis; without the list every session is answered by 503")
+		} else {
+			d.say(Good, "ended sessions", "are listed in redis, which answers", "")
 		}
 	}
 	if d.config.ClusterCacheStrategy == ClusterCacheStrategyRedis {

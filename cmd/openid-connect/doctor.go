@@ -18,11 +18,15 @@ import (
 	"kong-openid-connect/internal/kong/env"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/param"
+	"kong-openid-connect/internal/store"
 	"kong-openid-connect/plugin"
 )
 
 // doctorTimeout bounds the examination of one configuration.
 const doctorTimeout = time.Minute
+
+// doctorStore is how long the database may take to answer.
+const doctorStore = 5 * time.Second
 
 // doctor examines what the plugin depends on: Kong's prefix and database, the
 // sockets, and for each configuration its provider, client and storage. Each
@@ -34,7 +38,8 @@ func doctor(ctx context.Context, args []string, in io.Reader, out, errs io.Write
 	issuer := f.String("issuer", "", "`URL` of a provider to look at without a configuration")
 	f.SetOutput(errs)
 	f.Usage = func() {
-		fmt.Fprint(errs, "usage: openid-connect doctor [-config FILE] [-issuer URL] [flags of the plugin server]\n")
+		fmt.Fprint(errs, "usage: openid-connect doctor [-config FILE] [-issuer URL] [flags of the plugin server]\n\nflags:\n")
+		f.PrintDefaults()
 	}
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -56,7 +61,7 @@ func doctor(ctx context.Context, args []string, in io.Reader, out, errs io.Write
 		return code
 	}
 	for _, c := range configs {
-		r.head(c.Path)
+		r.head(c, *config)
 		r.examine(ctx, c.Config, proc)
 	}
 	if r.failed {
@@ -71,15 +76,28 @@ type report struct {
 	failed bool
 }
 
-func (r *report) head(path string) {
-	if path != "" {
-		fmt.Fprintf(r.out, "\n%s\n", path)
+// head says which configuration the lines below are about.
+func (r *report) head(c plugin.Configuration, file string) {
+	var where []string
+	if c.Owner != "" {
+		where = append(where, c.Owner)
+	}
+	if c.Line > 0 && file != "-" {
+		where = append(where, fmt.Sprintf("%s:%d", file, c.Line))
+	}
+	if c.Path != "" {
+		where = append(where, c.Path)
+	}
+	if len(where) > 0 {
+		fmt.Fprintf(r.out, "\n%s\n", strings.Join(where, ", "))
 	}
 }
 
+// say writes a line, and one below with what to do.
 func (r *report) say(v plugin.Verdict, part, text, do string) {
 	r.failed = r.failed || v == plugin.Bad
-	fmt.Fprintf(r.out, "%-5s %-14s %s\n", v, part, text)
+	// Errors of libraries may have several lines.
+	fmt.Fprintf(r.out, "%-5s %-14s %s\n", v, part, strings.Join(strings.Fields(text), " "))
 	if do != "" && v != plugin.Good {
 		fmt.Fprintf(r.out, "%-20s -> %s\n", "", do)
 	}
@@ -95,7 +113,7 @@ func (r *report) configurations(file, issuer string, in io.Reader, errs io.Write
 			r.finding(f)
 		}
 		for _, c := range c {
-			all = append(all, plugin.Configuration{Path: issuer, Config: c.Config})
+			all = append(all, plugin.Configuration{Owner: issuer, Config: c.Config})
 		}
 	}
 	if file != "" {
@@ -162,20 +180,51 @@ func (r *report) surroundings(ctx context.Context, o *options) (*process, error)
 		return nil, err
 	}
 	proc.scratch = scratch
-	wait, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	err = proc.backing.WaitReady(wait)
-	for _, e := range proc.backing.Health(wait).Parts {
-		err = errors.Join(err, e)
-	}
-	switch {
-	case err != nil:
-		r.say(plugin.Bad, "store", fmt.Sprintf("%s: %v", proc.backing.Mode, err), "check the pg_* settings of Kong, and that this machine reaches its database; logins are answered by 503 meanwhile")
-	default:
-		r.say(plugin.Good, "store", proc.backing.Mode+" answers", "")
-	}
+	r.store(ctx, proc)
+	r.address(ctx, "admin address", o.adminListen, "start the plugin server, or correct -admin-listen")
 	proc.env.Providers = op.NewRegistry(op.Environment{Roots: proc.roots, Now: time.Now, Log: quiet})
 	return proc, nil
+}
+
+// store examines where discovery objects, generated secrets and keys are kept.
+func (r *report) store(ctx context.Context, proc *process) {
+	ctx, cancel := context.WithTimeout(ctx, doctorStore)
+	defer cancel()
+	err := proc.backing.WaitReady(ctx)
+	if err == nil {
+		err = proc.backing.Health(ctx).Parts["store"]
+	}
+	away, cause := err, ""
+	if u, ok := errors.AsType[*store.Unavailable](err); ok {
+		away = u.Err
+	}
+	if away != nil {
+		cause = away.Error()
+	}
+	const meanwhile = "; logins are answered by 503 meanwhile"
+	switch {
+	case err == nil:
+		r.say(plugin.Good, "store", proc.backing.Mode+" answers", "")
+	case proc.backing.Mode == "postgres":
+		r.say(plugin.Bad, "store", "postgres: "+cause, "check the pg_* settings of Kong, and that this machine reaches its database"+meanwhile)
+	default:
+		r.say(plugin.Bad, "store", cause, "give Kong's prefix by -kong-prefix, or what is missing by -kong-setting database=off (or postgres, with pg_host and the like)"+meanwhile)
+	}
+}
+
+// address tries a host and port that the plugin server listens on.
+func (r *report) address(ctx context.Context, part, listen, do string) {
+	if listen == "" || listen == "off" {
+		return
+	}
+	d := net.Dialer{Timeout: 2 * time.Second}
+	c, err := d.DialContext(ctx, "tcp", listen)
+	if err != nil {
+		r.say(plugin.Warn, part, err.Error(), do)
+		return
+	}
+	_ = c.Close()
+	r.say(plugin.Good, part, listen+" takes connections", "")
 }
 
 func (r *report) socket(ctx context.Context, part, path, do string) {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -37,6 +38,15 @@ func TestDoctor(t *testing.T) {
 		},
 	})
 	defer late.Close()
+	var bareHost string
+	// The same without introspection.
+	bare := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"issuer": "http://" + bareHost, "authorization_endpoint": idp.URL + "/authorize", "token_endpoint": idp.URL + "/token", "jwks_uri": idp.URL + "/jwks",
+		})
+	}))
+	defer bare.Close()
+	bareHost = bare.Listener.Addr().String()
 	const secret = "kong-secret-0123456789abcdef0123456789abcdef"
 	t.Setenv("DOCTOR_SECRET", secret)
 	prefix := t.TempDir()
@@ -65,6 +75,14 @@ func TestDoctor(t *testing.T) {
 		{"redirect_uri is derived", map[string]any{"redirect_uri": nil}, []string{"open  redirect_uri   is derived"}, 0},
 		{"redis is down", map[string]any{"session_storage": "redis", "redis": map[string]any{"host": "127.0.0.1", "port": 1, "password": "redis-password"}}, []string{"FAIL  sessions       redis cannot be read", "-> check host"}, 1},
 		{"memcached is down", map[string]any{"session_storage": "memcached", "session_memcached_host": "127.0.0.1", "session_memcached_port": 1}, []string{"FAIL  sessions       memcached cannot be read"}, 1},
+		{"redis of the ended sessions is down", map[string]any{"session_revocation_storage": "redis", "redis": map[string]any{"host": "127.0.0.1", "port": 1, "password": "redis-password"}},
+			[]string{"ok    sessions       are kept in cookies", "FAIL  ended sessions redis cannot be read", "-> check redis"}, 1},
+		{"redis of the cluster cache is down", map[string]any{"cluster_cache_strategy": "redis", "cluster_cache_redis": map[string]any{"host": "127.0.0.1", "port": 1, "password": "redis-password"}},
+			[]string{"warn  cluster cache", "-> check cluster_cache_redis"}, 0},
+		{"no token endpoint", map[string]any{"token_endpoint": "http://127.0.0.1:1/token"}, []string{"FAIL  client 1       token endpoint at 127.0.0.1:1 is unavailable", "-> check token_endpoint"}, 1},
+		{"an endpoint that there is not", map[string]any{"issuer": bare.URL}, []string{"FAIL  endpoints      introspection_endpoint is neither published nor configured", "-> set introspection_endpoint"}, 1},
+		{"client authentication that cannot be", map[string]any{"client_auth": []string{"tls_client_auth"}, "tls_client_auth_cert_id": "00000000-0000-0000-0000-000000000000"},
+			[]string{"FAIL  client 1       token endpoint", "is misconfigured", "-> correct"}, 1},
 		{"a bad parameter", map[string]any{"leeway": "many"}, []string{"FAIL  configuration  ", "leeway"}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -91,6 +109,7 @@ func TestDoctor(t *testing.T) {
 					t.Errorf("a secret is printed: %s", hidden)
 				}
 			}
+			saysWhatToDo(t, out)
 			if t.Failed() {
 				t.Log(out)
 			}
@@ -104,5 +123,97 @@ func TestDoctor(t *testing.T) {
 	}
 	if code, _, _ := command(t, "", "doctor", "-config", prefix+"/none"); code != 2 {
 		t.Errorf("a missing file: exit code %d", code)
+	}
+}
+
+// saysWhatToDo checks that each line is ok, or is followed by what to do.
+func saysWhatToDo(t *testing.T, out string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	for i, line := range lines {
+		word, _, _ := strings.Cut(line, " ")
+		// Findings of the configuration say it themselves.
+		if (word == "FAIL" || word == "warn" || word == "open") && !strings.HasPrefix(line[6:], "configuration  ") &&
+			(i+1 == len(lines) || !strings.Contains(lines[i+1], " -> ")) {
+			t.Errorf("nobody is told what to do: %s", line)
+		}
+	}
+}
+
+// TestDoctorSurroundings holds what is said of what no configuration names.
+func TestDoctorSurroundings(t *testing.T) {
+	kongEnv := func(text string) string {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, ".kong_env"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	served := kongEnv("database = off\n")
+	for _, name := range []string{"openid-connect.socket", "openid-connect-admin.socket"} {
+		l, err := net.Listen("unix", filepath.Join(served, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+	}
+	const password = "password-of-the-database"
+	for _, c := range []struct {
+		name string
+		args []string
+		say  []string
+		code int
+	}{
+		{"sockets", []string{"-kong-prefix", served}, []string{"ok    kong", "database off", "ok    plugin server", "ok    admin socket", "ok    store          memory answers"}, 0},
+		{"nobody serves", []string{"-kong-prefix", kongEnv("database = off\n")}, []string{"warn  plugin server", "-> start Kong", "warn  admin socket", "-> start the plugin server"}, 0},
+		{"wrong prefix", []string{"-kong-prefix", t.TempDir()}, []string{"warn  kong", "-> give the prefix that Kong runs with by -kong-prefix", "FAIL  store          it is not known whether this Kong has a database", "-> give Kong's prefix"}, 1},
+		{"database is down", []string{"-kong-prefix", kongEnv("database = postgres\npg_host = 127.0.0.1\npg_port = 1\npg_user = kong\npg_database = kong\npg_password = " + password + "\n")},
+			[]string{"ok    kong", "database postgres", "FAIL  store          postgres: ", "127.0.0.1:1", "connection refused", "-> check the pg_* settings"}, 1},
+		{"database by flags", []string{"-kong-prefix", served, "-kong-setting", "database=postgres", "-kong-setting", "pg_host=127.0.0.1", "-kong-setting", "pg_port=1", "-kong-setting", "pg_password=" + password},
+			[]string{"FAIL  store          postgres: ", "127.0.0.1:1"}, 1},
+		{"nobody on the admin address", []string{"-kong-prefix", served, "-admin-listen", "127.0.0.1:1"}, []string{"warn  admin address", "-> start the plugin server, or correct -admin-listen"}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			code, out, errs := command(t, "", append([]string{"doctor"}, c.args...)...)
+			if code != c.code {
+				t.Errorf("exit code %d, want %d: %s", code, c.code, errs)
+			}
+			for _, want := range c.say {
+				if !strings.Contains(out, want) {
+					t.Errorf("%q is not said", want)
+				}
+			}
+			if strings.Contains(out+errs, password) {
+				t.Error("the password is printed")
+			}
+			saysWhatToDo(t, out)
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+}
+
+// TestDoctorNamesTheRoute: with many configurations in a file each is told apart.
+func TestDoctorNamesTheRoute(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kong.yml")
+	if err := os.WriteFile(file, []byte(`_format_version: "3.0"
+services:
+- name: shop
+  url: http://127.0.0.1
+  routes:
+  - name: cart
+    plugins:
+    - name: openid-connect
+      config:
+        issuer: http://127.0.0.1:1
+        auth_methods: [bearer]
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, out, _ := command(t, "", "doctor", "-kong-prefix", t.TempDir(), "-config", file)
+	if want := "\nservice shop, route cart, " + file + ":10, services[1].routes[1].plugins[1].config\n"; !strings.Contains(out, want) {
+		t.Errorf("%q is not among\n%s", want, out)
 	}
 }

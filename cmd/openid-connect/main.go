@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -100,7 +101,7 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f.StringVar(&o.adminAPITokenFile, "admin-api-token-file", "", "`file` with the token for Kong's Admin API")
 	f.StringVar(&o.adminAPITokenHeader, "admin-api-token-header", "Kong-Admin-Token", "`header` that carries it")
 	f.Usage = func() {
-		fmt.Fprint(errs, "usage: openid-connect [flags]\n       openid-connect check FILE    check the plugin's entries of a kong.yml (- for a JSON configuration on standard input)\n       openid-connect doctor [-config FILE] [-issuer URL] [flags]    look at everything that it depends on, and say what to do\n       openid-connect schema        print the configuration's JSON Schema\n       openid-connect health        ask a running plugin server how it is (see health -help)\n\nflags:\n")
+		fmt.Fprint(errs, "usage: openid-connect [flags]\n       openid-connect check FILE    check the plugin's entries of a kong.yml (- for a JSON configuration on standard input)\n       openid-connect doctor [-config FILE] [-issuer URL] [flags]    look at everything that it depends on, and say what to do\n       openid-connect schema        print the configuration's JSON Schema\n       openid-connect health        ask a running plugin server how it is (see health -help)\n\nEach command tells more with -help.\n\nflags:\n")
 		f.PrintDefaults()
 	}
 	return f
@@ -116,6 +117,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		case "health":
 			return health(ctx, args[1:], out, errs)
 		case "schema":
+			if len(args) > 1 {
+				fmt.Fprintln(errs, "usage: openid-connect schema    print the configuration's JSON Schema")
+				return helpCode(args[1:])
+			}
 			_, err := fmt.Fprintf(out, "%s\n", plugin.JSONSchema())
 			return exitCode(err, errs)
 		}
@@ -153,11 +158,19 @@ func exitCode(err error, errs io.Writer) int {
 	return 0
 }
 
+// helpCode is 0 for whoever asked for help, and 2 for a wrong use.
+func helpCode(args []string) int {
+	if len(args) == 1 && slices.Contains([]string{"-h", "-help", "--help"}, args[0]) {
+		return 0
+	}
+	return 2
+}
+
 // check reports what is wrong with the openid-connect plugins of a file.
 func check(args []string, in io.Reader, out, errs io.Writer) int {
-	if len(args) != 1 {
-		fmt.Fprintln(errs, "usage: openid-connect check FILE (- for standard input)")
-		return 2
+	if len(args) != 1 || strings.HasPrefix(args[0], "-") && args[0] != "-" {
+		fmt.Fprintln(errs, "usage: openid-connect check FILE    check the plugin's entries of a kong.yml, of KongPlugin resources, or a JSON configuration (- for standard input); exits with 1 where something is wrong")
+		return helpCode(args)
 	}
 	name := args[0]
 	if name != "-" {

@@ -92,3 +92,24 @@ func TestPrinted(t *testing.T) {
 		}
 	}
 }
+
+func TestHelp(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		code int
+		say  string
+	}{
+		{[]string{"-h"}, 0, "-kong-prefix"},
+		{[]string{"check", "-h"}, 0, "check FILE"},
+		{[]string{"check"}, 2, "check FILE"},
+		{[]string{"check", "-strict"}, 2, "check FILE"},
+		{[]string{"doctor", "-h"}, 0, "-issuer"},
+		{[]string{"health", "-h"}, 0, "-timeout"},
+		{[]string{"schema", "-h"}, 0, "JSON Schema"},
+		{[]string{"schema", "x"}, 2, "JSON Schema"},
+	} {
+		if code, out, errs := command(t, "", c.args...); code != c.code || !strings.Contains(errs, c.say) || out != "" {
+			t.Errorf("%v: exit code %d, %q and %q", c.args, code, out, errs)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -49,11 +50,12 @@ type Store struct {
 	poll    time.Duration
 	channel string
 
-	ready   atomic.Bool   // the tables are there
-	loaded  atomic.Bool   // memory holds what the database held once
-	syncing chan struct{} // one at a time
-	opened  chan struct{} // closed when loaded
-	since   time.Time     // when the last revocation was written that was read; under syncing
+	ready   atomic.Bool           // the tables are there
+	loaded  atomic.Bool           // memory holds what the database held once
+	syncing chan struct{}         // one at a time
+	opened  chan struct{}         // closed when loaded
+	failure atomic.Pointer[error] // of the last attempt to make and read the tables
+	since   time.Time             // when the last revocation was written that was read; under syncing
 
 	hears atomic.Bool   // notifications arrive
 	deaf  bool          // they do not, and the log says so; of the goroutine that listens
@@ -108,11 +110,22 @@ func (s *Store) WaitReady(ctx context.Context) error {
 	case <-s.opened:
 		return nil
 	case <-ctx.Done():
-		return &store.Unavailable{Op: "open the store", Err: errNotReady}
+		return s.notReady("open the store")
 	}
 }
 
 var errNotReady = errors.New("the database has not been read since this process started")
+
+// notReady says that the tables are not there, and why as far as that is known.
+func (s *Store) notReady(op string) error {
+	if cause := s.db.Cause(); cause != nil {
+		return &store.Unavailable{Op: op, Err: fmt.Errorf("%w: %w", errNotReady, cause)}
+	}
+	if failure := s.failure.Load(); failure != nil {
+		return &store.Unavailable{Op: op, Err: fmt.Errorf("%w: %w", errNotReady, *failure)}
+	}
+	return &store.Unavailable{Op: op, Err: errNotReady}
+}
 
 // Close stops listening. The database stays open.
 func (s *Store) Close() error {
@@ -136,14 +149,14 @@ func (s *Store) do(ctx context.Context, op string, f func(context.Context, pgdb.
 		if err := ctx.Err(); err != nil {
 			return &store.Unavailable{Op: op, Err: err}
 		}
-		return &store.Unavailable{Op: op, Err: errNotReady}
+		return s.notReady(op)
 	}
 	return s.typed(op, s.db.Do(ctx, op, f))
 }
 
 func (s *Store) tx(ctx context.Context, op string, f func(context.Context, pgdb.Querier) error) error {
 	if !s.ready.Load() {
-		return &store.Unavailable{Op: op, Err: errNotReady}
+		return s.notReady(op)
 	}
 	return s.typed(op, s.db.Tx(ctx, op, f))
 }

@@ -71,6 +71,7 @@ func (s *Store) run(ctx context.Context) {
 			return
 		}
 		if err := s.update(ctx); err != nil {
+			s.failure.Store(&err)
 			if _, away := errors.AsType[*store.Unavailable](err); (!away || s.db.Up()) && !failed && ctx.Err() == nil {
 				failed = true
 				s.log.Error("openid-connect: the store cannot be read; what is in memory serves on", "error", err)

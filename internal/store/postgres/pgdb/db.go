@@ -102,6 +102,14 @@ func (db *DB) SchemaName() string { return db.settings.Schema }
 // Up reports whether the database answered last.
 func (db *DB) Up() bool { return db.up.Load() }
 
+// Cause is why the database is away; nil while it answers.
+func (db *DB) Cause() error {
+	if db.up.Load() {
+		return nil
+	}
+	return *db.cause.Load()
+}
+
 // WaitUp waits until the database answers, or the context ends.
 func (db *DB) WaitUp(ctx context.Context) error {
 	for {
