@@ -220,6 +220,7 @@ func codePolicy(c *Config) rp.CodePolicy {
 		ClientArgs:      c.AuthorizationQueryArgsClient,
 		NavigationsOnly: c.UnauthorizedForScripts,
 		Fragment:        c.PreserveFragment,
+		CookieDomain:    c.AuthorizationCookieDomain,
 	}
 }
 

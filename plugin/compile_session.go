@@ -25,6 +25,9 @@ func identityDigest(c *Config) [32]byte {
 		Ignore                                             []UnverifiedGrant
 		DPoP, MTLS                                         PossessionMode
 		ClientDPoP                                         ClientDPoP `json:",omitempty"`
+		// What is set where less is verified, or by another endpoint.
+		Inactive, CertificateSSL     bool   `json:",omitempty"`
+		MTLSToken, MTLSIntrospection string `json:",omitempty"`
 		// Whoever shares sessions has to read the same list of ended ones.
 		List []byte `json:",omitempty"`
 	}{
@@ -32,6 +35,8 @@ func identityDigest(c *Config) [32]byte {
 		Introspection: string(c.IntrospectionEndpoint), JWKS: string(c.JWKSEndpoint),
 		Extra: urls(c.ExtraJWKSURIs), Allowed: c.IssuersAllowed, Clients: c.ClientID, Audience: c.Audience, Domains: c.Domains,
 		Pseudo: c.UsingPseudoIssuer, Signature: c.VerifySignature, Claims: c.VerifyClaims, Nonce: c.VerifyNonce, HS: c.EnableHSSignatures, SSL: c.SSLVerify,
+		Inactive: !c.IntrospectionCheckActive, CertificateSSL: c.TLSClientAuthCertID != "" && !c.TLSClientAuthSSLVerify,
+		MTLSToken: string(c.MTLSTokenEndpoint), MTLSIntrospection: string(c.MTLSIntrospectionEndpoint),
 		Ignore: c.IgnoreSignature, DPoP: c.ProofOfPossessionDPoP, MTLS: c.ProofOfPossessionMTLS,
 	}
 	if c.ClientDPoP != ClientDPoPOff {

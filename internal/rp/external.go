@@ -108,6 +108,26 @@ func sameOrigin(target, origin string) bool {
 	return strings.EqualFold(u.Scheme, o.Scheme) && strings.EqualFold(hostPort(u), hostPort(o))
 }
 
+// begunHere reports whether a browser that sends a pending login's cookie to
+// host can have begun that login, which leads to target. Browsers keep a cookie
+// to the host that set it, or to the domain that it names: a login of another
+// host was begun by somebody who chose that name, and its cookie was planted.
+func (c *CodePolicy) begunHere(target, host string) bool {
+	u, err := url.Parse(target)
+	if err != nil {
+		return false
+	}
+	if u.Host == "" {
+		return target == "" || target == "/" // it was too long to be kept
+	}
+	from := strings.ToLower(u.Hostname())
+	if from == strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")) {
+		return true
+	}
+	domain := strings.ToLower(strings.TrimPrefix(c.CookieDomain, "."))
+	return domain != "" && (from == domain || strings.HasSuffix(from, "."+domain))
+}
+
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {

@@ -53,7 +53,9 @@ type HeaderPolicy struct {
 func NewHeaderPolicy(upstream, downstream []HeaderRule) HeaderPolicy {
 	h := HeaderPolicy{Upstream: upstream, Downstream: downstream, guard: map[string]bool{}}
 	for _, r := range upstream {
-		if n := Canonical(r.Name); n != "authorization" {
+		// Authorization is where clients have credentials of their own; it is kept
+		// from them where claims are to stand there.
+		if n := Canonical(r.Name); n != "authorization" || r.Source == FromClaim {
 			h.guard[n] = true
 		}
 	}

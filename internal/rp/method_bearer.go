@@ -109,6 +109,30 @@ func (x *Exchange) accompanyingIDToken(ctx context.Context, id *Identity) error 
 	if err != nil {
 		return err
 	}
+	if !aboutCaller(id, t.Claims) {
+		return &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the ID token is about another subject than the access token", Reason: "id_token_subject"}
+	}
 	id.IDToken, id.ID = t.Raw, t
 	return nil
+}
+
+// aboutCaller reports whether an ID token that came along is of the login that
+// the access token is of: whoever has a token of his own must not add claims of
+// somebody else's. An at_hash says so, and was verified; a subject does, and so
+// does Entra's object id, where the subjects are pairwise. Where the access token
+// names no subject there is nothing to compare.
+func aboutCaller(id *Identity, idToken claims.Object) bool {
+	source := id.Introspection
+	if id.Access != nil {
+		source = id.Access.Claims
+	}
+	text := func(o claims.Object, name string) string { s, _ := o[name].(string); return s }
+	same := func(name string) bool { return text(source, name) == text(idToken, name) }
+	switch {
+	case text(source, "sub") == "" || text(idToken, "at_hash") != "":
+		return true
+	case same("sub") && (text(source, "iss") == "" || claims.SameIssuer(text(source, "iss"), text(idToken, "iss"))):
+		return true
+	}
+	return text(idToken, "oid") != "" && same("oid") && same("tid")
 }

@@ -262,6 +262,9 @@ func (x *Exchange) finishLogin(ctx context.Context, cb *callback) (*Identity, er
 	if err := x.Request.Need(ctx, NeedExternal); err != nil {
 		return nil, err
 	}
+	if !p.Code.begunHere(cb.login.ReturnTo, x.Request.External.Host) {
+		return nil, deny("callback_planted", "the pending login was begun on a host from which this browser cannot have its cookie")
+	}
 	cookies, first, err := p.Logins.Finish(ctx, x.browser(), cb.state, cb.login.ID)
 	if err != nil {
 		return nil, asError(err)

@@ -56,7 +56,24 @@ func (sessionMethod) authenticate(ctx context.Context, x *Exchange, c *Credentia
 			return nil, x.endSession(ctx, s)
 		}
 	}
-	return x.sessionIdentity(ctx, s)
+	id, err := x.sessionIdentity(ctx, s)
+	if err != nil || !x.heldToBearerRules(id) {
+		return nil, err
+	}
+	return id, nil
+}
+
+// heldToBearerRules reports whether the session of a bearer token holds what this
+// configuration asks of such tokens beyond their verification. It may have been
+// made by one that asks less; then the search for another credential goes on.
+func (x *Exchange) heldToBearerRules(id *Identity) bool {
+	if id.Origin != MethodBearer {
+		return true
+	}
+	if x.Policy.IntrospectJWT && id.Introspection == nil {
+		return false
+	}
+	return id.Access == nil || x.sessionCookieFits(id.Access) == nil
 }
 
 // endSession removes a session that cannot go on. The search for another

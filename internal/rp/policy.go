@@ -133,6 +133,7 @@ type CodePolicy struct {
 	NavigationsOnly bool
 	Fragment        bool     // preserve_fragment
 	ClientArgs      []string // names copied from the client's request onto the authorization request
+	CookieDomain    string   // of pending logins; "" = the host that set the cookie alone
 }
 
 // LoginAction is what a successful login is answered with (behaviour.md 13).
