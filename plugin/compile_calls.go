@@ -45,6 +45,7 @@ type Count struct {
 	Name         string
 	Hits, Misses uint64
 	Entries      int
+	Bytes        uint64 // an estimate
 }
 
 // Counts returns what each cache has found and keeps.
@@ -52,9 +53,10 @@ func (c *Caches) Counts() []Count {
 	count := func(name string, of interface {
 		Counts() (hits, misses uint64)
 		Len() int
+		Weight() uint64
 	}) Count {
 		h, m := of.Counts()
-		return Count{name, h, m, of.Len()}
+		return Count{name, h, m, of.Len(), of.Weight()}
 	}
 	return []Count{count("tokens", c.Tokens), count("introspection", c.Introspection), count("userinfo", c.UserInfo), count("claims", c.Claims), count("principals", c.Principals)}
 }

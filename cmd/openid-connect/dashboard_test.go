@@ -16,6 +16,26 @@ import (
 	"kong-openid-connect/plugin"
 )
 
+// quietProcess is what runs beside a plugin server without database, which
+// listens nowhere.
+func quietProcess(t *testing.T) *process {
+	t.Helper()
+	prefix := t.TempDir()
+	if err := os.WriteFile(filepath.Join(prefix, ".kong_env"), []byte("database = off\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var o options
+	if err := flags(&o, io.Discard).Parse([]string{"-kong-prefix", prefix, "-admin-listen", "off"}); err != nil {
+		t.Fatal(err)
+	}
+	proc, err := newProcess(&o, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proc.Close)
+	return proc
+}
+
 // TestDashboard holds that the dashboard asks for metrics that there are, and
 // that the page about them has all of them.
 func TestDashboard(t *testing.T) {
@@ -34,19 +54,7 @@ func TestDashboard(t *testing.T) {
 	if err := json.Unmarshal(raw, &board); err != nil {
 		t.Fatal(err)
 	}
-	prefix := t.TempDir()
-	if err := os.WriteFile(filepath.Join(prefix, ".kong_env"), []byte("database = off\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var o options
-	if err := flags(&o, io.Discard).Parse([]string{"-kong-prefix", prefix, "-admin-listen", "off"}); err != nil {
-		t.Fatal(err)
-	}
-	proc, err := newProcess(&o, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer proc.Close()
+	proc := quietProcess(t)
 	p := plugin.New(proc.env)
 	publishServer(proc.metrics, server.New(server.Options{Info: server.Info{Name: plugin.Name}, Plugin: p}), p)
 	m := proc.metrics

@@ -81,10 +81,11 @@ func publish(m *metrics.Metrics, tokens *token.Cache, caches *plugin.Caches) {
 		m.Counter("cache_hits_total", "Values that were found in a cache.", labels, func() uint64 { return count().Hits })
 		m.Counter("cache_misses_total", "Values that were not found in a cache, or were no longer fresh.", labels, func() uint64 { return count().Misses })
 		m.Gauge("cache_entries", "Values that a cache holds, roughly.", labels, func() float64 { return float64(count().Entries) })
+		m.Gauge("cache_bytes", "Memory that the values of a cache take, by an estimate.", labels, func() float64 { return float64(count().Bytes) })
 	}
 	cache("verified", func() plugin.Count {
 		h, miss := tokens.Counts()
-		return plugin.Count{Hits: h, Misses: miss, Entries: tokens.Len()}
+		return plugin.Count{Hits: h, Misses: miss, Entries: tokens.Len(), Bytes: tokens.Weight()}
 	})
 	for k, c := range caches.Counts() {
 		cache(c.Name, func() plugin.Count { return caches.Counts()[k] })

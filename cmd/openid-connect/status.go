@@ -27,15 +27,16 @@ func (p *process) status(started time.Time, discovery admin.Discovery) func(cont
 				s.Store += " (" + part + " unavailable)"
 			}
 		}
+		values := p.metrics.Values()
 		s.Tables = []admin.Table{
 			p.issuers(ctx, now, discovery),
 			p.keys(now),
-			p.counted("Requests", "requests_total", "method", "outcome"),
-			p.counted("Refusals by reason", "denials_total", "reason"),
-			p.counted("Sessions", "sessions_total", "event"),
-			p.counted("Session cookies refused", "session_refusals_total", "reason"),
-			p.counted("Calls to providers", "provider_calls_total", "endpoint", "outcome"),
-			p.caches(),
+			counted("Requests", values["requests_total"], "method", "outcome"),
+			counted("Refusals by reason", values["denials_total"], "reason"),
+			counted("Sessions", values["sessions_total"], "event"),
+			counted("Session cookies refused", values["session_refusals_total"], "reason"),
+			counted("Calls to providers", values["provider_calls_total"], "endpoint", "outcome"),
+			caches(values),
 		}
 		return s
 	}
@@ -75,13 +76,13 @@ func (p *process) keys(now time.Time) admin.Table {
 }
 
 // counted shows the series of a metric by its labels.
-func (p *process) counted(title, name string, labels ...string) admin.Table {
+func counted(title string, series []metrics.Value, labels ...string) admin.Table {
 	t := admin.Table{Title: title}
 	for _, l := range labels {
 		t.Head = append(t.Head, strings.ToUpper(l[:1])+l[1:])
 	}
 	t.Head = append(t.Head, "Count")
-	for _, v := range p.metrics.Values(name) {
+	for _, v := range series {
 		row := make([]string, 0, len(labels)+1)
 		for _, l := range labels {
 			row = append(row, v.Labels[l])
@@ -91,11 +92,11 @@ func (p *process) counted(title, name string, labels ...string) admin.Table {
 	return t
 }
 
-func (p *process) caches() admin.Table {
-	t := admin.Table{Title: "Caches", Head: []string{"Cache", "Entries", "Hits", "Misses"}}
-	hits, misses := p.metrics.Values("cache_hits_total"), p.metrics.Values("cache_misses_total")
-	for i, e := range p.metrics.Values("cache_entries") {
-		t.Rows = append(t.Rows, []string{e.Labels["cache"], count(e), count(hits[i]), count(misses[i])})
+func caches(values map[string][]metrics.Value) admin.Table {
+	t := admin.Table{Title: "Caches", Head: []string{"Cache", "Entries", "Bytes", "Hits", "Misses"}}
+	bytes, hits, misses := values["cache_bytes"], values["cache_hits_total"], values["cache_misses_total"]
+	for i, e := range values["cache_entries"] {
+		t.Rows = append(t.Rows, []string{e.Labels["cache"], count(e), count(bytes[i]), count(hits[i]), count(misses[i])})
 	}
 	return t
 }

@@ -146,6 +146,9 @@ func (c *Cache[V]) Forget(key Key) { c.entries.Invalidate(key) }
 // Len returns roughly how many entries are kept.
 func (c *Cache[V]) Len() int { return c.entries.EstimatedSize() }
 
+// Weight returns roughly how many bytes the entries take.
+func (c *Cache[V]) Weight() uint64 { return c.entries.WeightedSize() }
+
 // TTL is how long an answer is kept (behaviour.md 25.3): its own lifetime, else
 // fallback, within low and high where these are set. 0 or less: not at all.
 func TTL(own time.Duration, known bool, fallback time.Duration, low, high *time.Duration) time.Duration {

@@ -12,20 +12,21 @@ type Value struct {
 	Value  float64
 }
 
-// Values returns the series of a counter or gauge of ours, by its name without
-// the namespace, in the order of their labels.
-func (m *Metrics) Values(name string) []Value {
+// Values returns the series of all counters and gauges of ours at one moment,
+// by their names without the namespace, in the order of their labels.
+func (m *Metrics) Values() map[string][]Value {
 	families, err := m.registry.Gather()
 	if err != nil {
 		return nil
 	}
-	var all []Value
+	all := map[string][]Value{}
 	for _, f := range families {
-		if strings.TrimPrefix(f.GetName(), namespace+"_") != name {
+		name, ours := strings.CutPrefix(f.GetName(), namespace+"_")
+		if !ours || f.GetType() != dto.MetricType_COUNTER && f.GetType() != dto.MetricType_GAUGE {
 			continue
 		}
 		for _, s := range f.GetMetric() {
-			all = append(all, Value{labelsOf(s), s.GetCounter().GetValue() + s.GetGauge().GetValue()})
+			all[name] = append(all[name], Value{labelsOf(s), s.GetCounter().GetValue() + s.GetGauge().GetValue()})
 		}
 	}
 	return all

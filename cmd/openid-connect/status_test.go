@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"kong-openid-connect/internal/admin"
+	"kong-openid-connect/internal/backing"
+	"kong-openid-connect/internal/token"
+)
+
+func TestStatusShowsCounts(t *testing.T) {
+	p := quietProcess(t)
+	p.env.Tokens.Put(token.NewCacheKey("x", [32]byte{}, 0), &token.Token{Raw: "x"})
+	p.env.Tokens.Get(token.NewCacheKey("y", [32]byte{}, 0))
+	p.metrics.Decided("bearer", "allowed", "", time.Millisecond)
+	p.metrics.ProviderCall("key set", 200, time.Millisecond)
+	rows := map[string][][]string{}
+	for _, table := range p.status(time.Now(), backing.Discovery{Store: p.backing.Store})(t.Context()).Tables {
+		rows[table.Title] = checked(t, table)
+	}
+	for title, want := range map[string][]string{
+		"Requests":           {"bearer", "allowed", "1"},
+		"Calls to providers": {"key_set", "2xx", "1"},
+		"Caches":             {"verified", "1", fmt.Sprint(p.env.Tokens.Weight()), "0", "1"},
+	} {
+		if !slices.ContainsFunc(rows[title], func(row []string) bool { return slices.Equal(row, want) }) {
+			t.Errorf("%s: %v is not among %v", title, want, rows[title])
+		}
+	}
+}
+
+// checked returns the rows of a table, each of which must fill its columns.
+func checked(t *testing.T, table admin.Table) [][]string {
+	t.Helper()
+	for _, row := range table.Rows {
+		if len(row) != len(table.Head) {
+			t.Errorf("%s: a row %v under %v", table.Title, row, table.Head)
+		}
+	}
+	return table.Rows
+}
