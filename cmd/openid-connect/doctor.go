@@ -33,22 +33,16 @@ const doctorStore = 5 * time.Second
 // line says ok, or what to do; the exit code is 1 where something fails.
 func doctor(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	var o options
-	f := flags(&o, io.Discard)
+	f := flags(&o, errs)
+	f.Init("openid-connect doctor", flag.ContinueOnError)
 	config := f.String("config", "", "`file` with configurations: a kong.yml, or JSON; - for standard input")
 	issuer := f.String("issuer", "", "`URL` of a provider to look at without a configuration")
-	f.SetOutput(errs)
 	f.Usage = func() {
 		fmt.Fprint(errs, "usage: openid-connect doctor [-config FILE] [-issuer URL] [flags of the plugin server]\n\nflags:\n")
 		f.PrintDefaults()
 	}
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return 2
-	}
-	if f.NArg() > 0 {
-		fmt.Fprintf(errs, "openid-connect doctor: unexpected argument %q\n", f.Arg(0))
-		return 2
+	if code, done := parse(f, args, errs); done {
+		return code
 	}
 	r := &report{out: out}
 	proc, err := r.surroundings(ctx, &o)
@@ -163,7 +157,7 @@ func (r *report) surroundings(ctx context.Context, o *options) (*process, error)
 	} else {
 		r.say(plugin.Good, "kong", fmt.Sprintf("%s: database %s", filepath.Join(o.prefix, env.File), or(settings["database"], "postgres")), "")
 	}
-	r.socket(ctx, "plugin server", or(o.socket, filepath.Join(o.prefix, "openid-connect.socket")), "start Kong, or the plugin server; check pluginserver_openid_connect_socket and -socket-mode")
+	r.socket(ctx, "plugin server", o.socketPath(), "start Kong, or the plugin server; check pluginserver_openid_connect_socket and -socket-mode")
 	if o.adminListen == "" {
 		r.socket(ctx, "admin socket", filepath.Join(o.prefix, admin.Socket), "start the plugin server; another user needs -admin-socket-mode 0660")
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -28,28 +27,19 @@ func health(ctx context.Context, args []string, out, errs io.Writer) int {
 	var within time.Duration
 	f := flag.NewFlagSet("openid-connect health", flag.ContinueOnError)
 	f.SetOutput(errs)
-	f.StringVar(&o.prefix, "kong-prefix", "/usr/local/kong", "the plugin server's -kong-prefix")
-	f.StringVar(&o.socket, "socket", "", "the plugin server's -socket")
-	f.StringVar(&o.adminListen, "admin-listen", "", "the plugin server's -admin-listen; with \"off\" only the socket is tried")
-	f.StringVar(&o.adminTokenFile, "admin-token-file", "", "the plugin server's -admin-token-file")
-	f.DurationVar(&within, "timeout", 4*time.Second, "`time` for everything")
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return 2
+	f.Usage = func() {
+		fmt.Fprint(errs, "usage: openid-connect health [flags, as the plugin server has them; with -admin-listen off only its socket is tried]\n\nflags:\n")
+		f.PrintDefaults()
 	}
-	if f.NArg() > 0 {
-		fmt.Fprintf(errs, "openid-connect health: unexpected argument %q\n", f.Arg(0))
-		return 2
+	whereabouts(f, &o)
+	f.DurationVar(&within, "timeout", 4*time.Second, "`time` for everything")
+	if code, done := parse(f, args, errs); done {
+		return code
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	socket := o.socket
-	if socket == "" {
-		socket = filepath.Join(o.prefix, "openid-connect.socket")
-	}
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", socket)
+	c, err := d.DialContext(ctx, "unix", o.socketPath())
 	if err != nil {
 		return exitCode(fmt.Errorf("the plugin server does not take connections: %w", err), errs)
 	}

@@ -75,10 +75,9 @@ func (l *list) Set(v string) error {
 func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f := flag.NewFlagSet("openid-connect", flag.ContinueOnError)
 	f.SetOutput(errs)
-	f.StringVar(&o.prefix, "kong-prefix", "/usr/local/kong", "Kong's `directory` (prefix); the socket and the state live below it")
+	whereabouts(f, o)
 	f.BoolVar(&o.dump, "dump", false, "print the plugin's description for Kong and exit")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
-	f.StringVar(&o.socket, "socket", "", "Unix socket `path` to serve on (default <kong-prefix>/openid-connect.socket)")
 	f.StringVar(&o.mode, "socket-mode", "0600", "`mode` of the socket; 0660 where Kong runs as another user of a shared group")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn, error")
 	f.StringVar(&o.logFile, "log-file", "", "`file` that log lines are appended to (default standard error, which Kong logs at level info)")
@@ -92,9 +91,7 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f.StringVar(&o.stateDir, "state-dir", "", "`directory` for generated secrets and keys where Kong has no database (default <kong-prefix>/openid-connect-state)")
 	f.StringVar(&o.sealKeyFile, "seal-key-file", "", "`file` whose key seals generated secrets and private keys at rest; the same on all nodes")
 	f.StringVar(&o.keysFile, "keys-file", "", "JWKS `file` with the plugin's own private keys, in place of generated ones")
-	f.StringVar(&o.adminListen, "admin-listen", "", "`host:port` of the admin endpoints, or \"off\" (default a Unix socket in the prefix)")
 	f.StringVar(&o.adminMode, "admin-socket-mode", "0600", "`mode` of the admin socket")
-	f.StringVar(&o.adminTokenFile, "admin-token-file", "", "`file` with the token that admin requests must bring; needed where -admin-listen is not loopback")
 	f.BoolVar(&o.statusPage, "status-page", false, "show a page about this process at /openid-connect/ of the admin endpoints")
 	f.BoolVar(&o.sessions, "admin-sessions", false, "serve /openid-connect/sessions of the admin endpoints, which lists and ends people's sessions")
 	f.StringVar(&o.adminAPI, "admin-api", "", "`URL` of Kong's Admin API (or unix:/path), where consumers and certificates are found without a database")
@@ -105,6 +102,35 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 		f.PrintDefaults()
 	}
 	return f
+}
+
+// whereabouts declares the flags by which the plugin server is found, for the
+// server itself and for those who ask it.
+func whereabouts(f *flag.FlagSet, o *options) {
+	f.StringVar(&o.prefix, "kong-prefix", "/usr/local/kong", "Kong's `directory` (prefix); the socket and the state live below it")
+	f.StringVar(&o.socket, "socket", "", "Unix socket `path` of the plugin server (default <kong-prefix>/openid-connect.socket)")
+	f.StringVar(&o.adminListen, "admin-listen", "", "`host:port` of the admin endpoints, or \"off\" (default a Unix socket in the prefix)")
+	f.StringVar(&o.adminTokenFile, "admin-token-file", "", "`file` with the token that admin requests must bring; needed where -admin-listen is not loopback")
+}
+
+// socketPath is the socket that Kong connects to.
+func (o *options) socketPath() string {
+	return or(o.socket, filepath.Join(o.prefix, "openid-connect.socket"))
+}
+
+// parse reads a command line without arguments. done says that this was all,
+// with the exit code.
+func parse(f *flag.FlagSet, args []string, errs io.Writer) (code int, done bool) {
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0, true
+	} else if err != nil {
+		return 2, true
+	}
+	if f.NArg() > 0 {
+		fmt.Fprintf(errs, "%s: unknown command or argument %q: see -help\n", f.Name(), f.Arg(0))
+		return 2, true
+	}
+	return 0, false
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
@@ -127,18 +153,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	}
 	var o options
 	f := flags(&o, errs)
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return 2
+	if code, done := parse(f, args, errs); done {
+		return code
 	}
-	if f.NArg() > 0 {
-		fmt.Fprintf(errs, "openid-connect: unknown command %q: see -help\n", f.Arg(0))
-		return 2
-	}
-	if o.socket == "" {
-		o.socket = filepath.Join(o.prefix, "openid-connect.socket")
-	}
+	o.socket = o.socketPath()
 	info := server.Info{Name: plugin.Name, Version: plugin.Version, Priority: plugin.Priority, Phases: []string{"access"}, Schema: plugin.Schema(), SocketPath: o.socket}
 	switch {
 	case o.version:
