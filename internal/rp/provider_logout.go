@@ -103,9 +103,7 @@ func (x *Exchange) frontChannelLogout(ctx context.Context) *Decision {
 		{"Content-Type", "text/html; charset=utf-8"}, {"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"},
 		{"Content-Security-Policy", "default-src 'none'; frame-ancestors " + x.framers(ctx)},
 	}
-	for _, c := range x.cookies {
-		d.Downstream.Add = append(d.Downstream.Add, Field{"Set-Cookie", c})
-	}
+	d.setCookies(x.cookies)
 	title := "Logged out"
 	if err != nil {
 		var e *Error
