@@ -60,10 +60,35 @@ func mustJSON(v any) []byte {
 // errPayload says that a session was sealed by a version that wrote otherwise.
 var errPayload = errors.New("the session's payload is of another version")
 
-func unpack(o *session.Session) (rp.StoredTokens, error) {
-	t, err := unpackTokens(o.Data)
+// opened is what a payload was decoded to. Requests share it: it is never changed.
+type opened struct {
+	tokens rp.StoredTokens
+	read   rp.ReadTokens
+}
+
+// decode is session.Config.Decode.
+func decode(data []byte) (any, error) {
+	t, err := unpackTokens(data)
+	if err != nil {
+		return nil, err
+	}
+	return &opened{tokens: t}, nil
+}
+
+// unpack returns what o keeps, and what was read of it before; nil where that is not kept.
+func unpack(o *session.Session) (rp.StoredTokens, *rp.ReadTokens, error) {
+	var t rp.StoredTokens
+	var read *rp.ReadTokens
+	if d, ok := o.Decoded().(*opened); ok {
+		t, read = d.tokens, &d.read
+	} else {
+		var err error
+		if t, err = unpackTokens(o.Data); err != nil {
+			return rp.StoredTokens{}, nil, err
+		}
+	}
 	t.Issuer, t.SID = o.Issuer, o.SID
-	return t, err
+	return t, read, nil
 }
 
 func unpackTokens(b []byte) (rp.StoredTokens, error) {

@@ -28,7 +28,7 @@ func (s *sessions) update(ctx context.Context, m *session.Manager, b rp.Browser,
 	if err != nil {
 		return nil, nil, sessionError(err)
 	}
-	return s.view(m, o, t), cookies, nil
+	return s.view(m, o, t, nil), cookies, nil
 }
 
 // Refresh implements rp.Sessions: one caller among all nodes refreshes, the

@@ -153,6 +153,8 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 		Store:              where.store,
 		StoreMetadata:      c.SessionStoreMetadata && where.store != nil,
 		Revocations:        where.revocations,
+		Decode:             decode,
+		Openings:           env.Openings,
 		Now:                env.Now,
 	}
 	warning, err := where.reach(c, env)
@@ -230,17 +232,17 @@ func (s *sessions) Open(ctx context.Context, b rp.Browser) (*rp.Session, error) 
 		}
 		return nil, nil
 	}
-	t, err := unpack(opened)
+	t, read, err := unpack(opened)
 	if err != nil {
 		return nil, nil // sealed by a version that wrote otherwise: no session
 	}
-	return s.view(m, opened, t), nil
+	return s.view(m, opened, t, read), nil
 }
 
-func (s *sessions) view(m *session.Manager, o *session.Session, t rp.StoredTokens) *rp.Session {
+func (s *sessions) view(m *session.Manager, o *session.Session, t rp.StoredTokens, read *rp.ReadTokens) *rp.Session {
 	r := m.Remaining(o)
 	return &rp.Session{
-		ID: o.ID(), Subject: o.Subject, Audience: m.Audience(), Tokens: t,
+		ID: o.ID(), Subject: o.Subject, Audience: m.Audience(), Tokens: t, Read: read,
 		Timeout: r.Timeout, Idling: r.Idling, Rolling: r.Rolling, Absolute: r.Absolute, Handle: o,
 	}
 }
@@ -257,7 +259,7 @@ func (s *sessions) Start(ctx context.Context, b rp.Browser, subject string, t rp
 	if err != nil {
 		return nil, nil, sessionError(err)
 	}
-	return s.view(m, n, t), cookies, nil
+	return s.view(m, n, t, nil), cookies, nil
 }
 
 // Due implements rp.Sessions.
@@ -282,11 +284,11 @@ func (s *sessions) touch(ctx context.Context, m *session.Manager, b rp.Browser, 
 		return nil, nil, sessionError(err)
 	}
 	// Whoever lost a renewal holds what the winner stored.
-	t, err := unpack(o)
+	t, read, err := unpack(o)
 	if err != nil {
 		return nil, nil, sessionError(err)
 	}
-	return s.view(m, o, t), cookies, nil
+	return s.view(m, o, t, read), cookies, nil
 }
 
 // Destroy implements rp.Sessions.

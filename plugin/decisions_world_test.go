@@ -91,7 +91,7 @@ func (w *world) environment() *plugin.Environment {
 	roots.AddCert(w.front.Certificate())
 	return &plugin.Environment{
 		Connections: plugin.NewConnections(nil, now, nil), Replays: token.NewMemoryReplays(1000, now), Providers: op.NewRegistry(op.Environment{Roots: roots, Now: now, Log: log}), Tokens: token.NewCache(token.CacheOptions{Bytes: 1 << 20, MaxAge: time.Hour, Now: now}),
-		Caches: plugin.NewCaches(now), Entities: w.kong, Secrets: noSecrets{}, UsedLogins: session.NewUsed(now), Revocations: memory.New(1000, now), Now: now, Log: log,
+		Caches: plugin.NewCaches(now), Entities: w.kong, Secrets: noSecrets{}, UsedLogins: session.NewUsed(now), Openings: session.NewOpenings(session.OpeningsOptions{Bytes: 1 << 20, MaxAge: time.Minute}), Revocations: memory.New(1000, now), Now: now, Log: log,
 	}
 }
 

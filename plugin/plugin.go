@@ -36,6 +36,7 @@ type Environment struct {
 	OwnSigner     func(algorithm string) (*token.Signer, error) // signs with the plugin's own published keys
 	Entities      Entities                                      // Kong's own data
 	UsedLogins    *session.Used
+	Openings      *session.Openings   // of sessions; nil: each request opens its own
 	Revocations   session.Revocations // ids of sessions that were ended before their time
 	SharedList    bool                // other nodes read Revocations too
 	DataPlane     bool                // of a hybrid cluster: there are other nodes

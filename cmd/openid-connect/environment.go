@@ -33,6 +33,8 @@ import (
 const (
 	tokenCacheBytes = 64 << 20
 	tokenCacheAge   = time.Hour
+	openingsBytes   = 64 << 20
+	openingsAge     = 10 * time.Minute
 	maxReplays      = 1_000_000
 	adminGrace      = 5 * time.Second
 	adminRetry      = 250 * time.Millisecond
@@ -96,6 +98,7 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 		Secrets:       backing.Secrets{Store: b.Store},
 		OwnSigner:     p.ownSigner,
 		UsedLogins:    session.NewUsed(now),
+		Openings:      session.NewOpenings(session.OpeningsOptions{Bytes: openingsBytes, MaxAge: openingsAge}),
 		Revocations:   b.Store,
 		SharedList:    b.Mode == "postgres",
 		DataPlane:     kong["role"] == "data_plane",

@@ -62,7 +62,8 @@ func NewBed() (*Bed, error) {
 	b := &Bed{Provider: p, Tokens: token.NewCache(token.CacheOptions{Bytes: 64 << 20, MaxAge: time.Hour, Now: time.Now})}
 	b.env = &plugin.Environment{
 		Providers: op.NewRegistry(op.Environment{Now: time.Now, Log: log}), Tokens: b.Tokens, Caches: plugin.NewCaches(time.Now), Secrets: noSecrets{},
-		UsedLogins: session.NewUsed(time.Now), Revocations: memory.New(1000, time.Now), Replays: token.NewMemoryReplays(0, time.Now), Connections: plugin.NewConnections(nil, time.Now, log), Now: time.Now, Log: log, Observer: metrics.New("bench"),
+		UsedLogins: session.NewUsed(time.Now), Revocations: memory.New(1000, time.Now), Replays: token.NewMemoryReplays(0, time.Now), Connections: plugin.NewConnections(nil, time.Now, log),
+		Openings: session.NewOpenings(session.OpeningsOptions{Bytes: 64 << 20, MaxAge: 10 * time.Minute}), Now: time.Now, Log: log, Observer: metrics.New("bench"),
 	}
 	return b, nil
 }

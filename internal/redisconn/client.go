@@ -162,8 +162,14 @@ func (c *Client) bounded(v []byte, limit int) ([]byte, error) {
 	return v, nil
 }
 
+// Read is a key and the bytes that its string has at most.
+type Read struct {
+	Key   string
+	Limit int
+}
+
 // GetAll is Get for several keys in one turn; results are in the keys' order.
-func (c *Client) GetAll(ctx context.Context, limit int, keys ...string) ([][]byte, error) {
+func (c *Client) GetAll(ctx context.Context, keys ...Read) ([][]byte, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
@@ -175,7 +181,7 @@ func (c *Client) GetAll(ctx context.Context, limit int, keys ...string) ([][]byt
 	pipe := c.uc.Pipeline()
 	replies := make([]*redis.StringCmd, len(keys))
 	for i, key := range keys {
-		replies[i] = pipe.GetRange(ctx, key, 0, int64(limit))
+		replies[i] = pipe.GetRange(ctx, key.Key, 0, int64(key.Limit))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, c.fail("get", err)
@@ -186,7 +192,7 @@ func (c *Client) GetAll(ctx context.Context, limit int, keys ...string) ([][]byt
 		if err != nil {
 			return nil, c.fail("get", err)
 		}
-		if out[i], err = c.bounded(v, limit); err != nil {
+		if out[i], err = c.bounded(v, keys[i].Limit); err != nil {
 			return nil, err
 		}
 	}

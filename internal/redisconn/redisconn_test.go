@@ -56,7 +56,7 @@ func works(t *testing.T, c *redisconn.Client) {
 			t.Fatalf("Get = %q, %v", v, err)
 		}
 	}
-	if v, err := c.GetAll(ctx, 100, "key1", "none", "key2", "key3", "key4"); err != nil || fmt.Sprintf("%s", v) != "[key1  key2 key3 key4]" || v[1] != nil {
+	if v, err := c.GetAll(ctx, reads(100, "key1", "none", "key2", "key3", "key4")...); err != nil || fmt.Sprintf("%s", v) != "[key1  key2 key3 key4]" || v[1] != nil {
 		t.Fatalf("GetAll = %q, %v", v, err)
 	}
 	if err := c.Delete(ctx, "key1"); err != nil {
@@ -317,7 +317,7 @@ func TestValuesAreBounded(t *testing.T) {
 	if refused(t, err); !errors.Is(err, redisconn.ErrTooLarge) {
 		t.Error(err)
 	}
-	if _, err := c.GetAll(t.Context(), 100, "a", "k"); !errors.Is(err, redisconn.ErrTooLarge) {
+	if _, err := c.GetAll(t.Context(), reads(100, "a", "k")...); !errors.Is(err, redisconn.ErrTooLarge) {
 		t.Error(err)
 	}
 	if v, err := c.Get(t.Context(), "k", 101); len(v) != 101 || err != nil {
@@ -406,4 +406,11 @@ func TestOptionsPrintNoSecrets(t *testing.T) {
 	if b, err := redisconn.Secret(password).MarshalText(); err != nil || strings.Contains(string(b), password) {
 		t.Errorf("text %s, %v", b, err)
 	}
+}
+
+func reads(limit int, keys ...string) (out []redisconn.Read) {
+	for _, key := range keys {
+		out = append(out, redisconn.Read{Key: key, Limit: limit})
+	}
+	return out
 }

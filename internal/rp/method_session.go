@@ -2,6 +2,7 @@ package rp
 
 import (
 	"context"
+	"sync/atomic"
 
 	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/token"
@@ -100,10 +101,13 @@ func (x *Exchange) sessionIdentity(ctx context.Context, s *Session) (*Identity, 
 		TokenType: t.TokenType, Scope: t.Scope, Expiry: t.Expiry,
 		Introspection: t.Introspection, UserInfo: t.UserInfo,
 	}
-	jws := t.AccessToken != "" && token.LooksJWS(t.AccessToken.Reveal())
+	read := s.Read
+	if read == nil {
+		read = new(ReadTokens)
+	}
 	var err error
 	if p.Session.Reverify {
-		if jws {
+		if looksJWS(t.AccessToken) {
 			if id.Access, err = p.Provider.VerifyAccessToken(ctx, t.Client, t.AccessToken, MethodSession); err != nil {
 				return nil, err
 			}
@@ -115,18 +119,20 @@ func (x *Exchange) sessionIdentity(ctx context.Context, s *Session) (*Identity, 
 		}
 		return id, nil
 	}
-	if jws && readable(t.Method) {
-		if id.Access, err = x.keptAccess(ctx, t.Client, t.AccessToken); err != nil {
+	if readable(t.Method) && (read.access.Load() != nil || looksJWS(t.AccessToken)) {
+		if id.Access, err = x.keptAccess(ctx, t.Client, t.AccessToken, read); err != nil {
 			return nil, err
 		}
 	}
 	if t.IDToken != "" {
-		if id.ID, err = x.keptID(ctx, t.Client, t.IDToken); err != nil {
+		if id.ID, err = x.keptID(ctx, t.Client, t.IDToken, read); err != nil {
 			return nil, err
 		}
 	}
 	return id, nil
 }
+
+func looksJWS(raw token.Opaque) bool { return raw != "" && token.LooksJWS(raw.Reveal()) }
 
 // readable reports whether the access tokens of a method are read. Those of
 // the others were judged by somebody else, who answered with the claims.
@@ -137,23 +143,35 @@ func readable(m Method) bool {
 // keptAccess reads an access token that was verified before. Its key is not
 // kept: where a header shows it, the token is verified again, which the cache
 // makes cheap, and without success only the header is missing.
-func (x *Exchange) keptAccess(ctx context.Context, client int, raw token.Opaque) (*token.Token, error) {
+func (x *Exchange) keptAccess(ctx context.Context, client int, raw token.Opaque, read *ReadTokens) (*token.Token, error) {
 	if x.Policy.Headers.accessKey {
 		if t, err := x.Policy.Provider.VerifyAccessToken(ctx, client, raw, MethodSession); err == nil {
 			return t, nil
 		}
 	}
-	return x.Policy.Provider.Decode(raw)
+	return x.read(raw, &read.access)
 }
 
 // keptID does the same for an ID token.
-func (x *Exchange) keptID(ctx context.Context, client int, raw token.Opaque) (*token.Token, error) {
+func (x *Exchange) keptID(ctx context.Context, client int, raw token.Opaque, read *ReadTokens) (*token.Token, error) {
 	if x.Policy.Headers.idKey {
 		if t, err := x.Policy.Provider.VerifyIDToken(ctx, raw, IDTokenExpectation{Client: client, Method: MethodSession}); err == nil {
 			return t, nil
 		}
 	}
-	return x.Policy.Provider.Decode(raw)
+	return x.read(raw, &read.id)
+}
+
+// read returns the token that was read before, or reads it and keeps it.
+func (x *Exchange) read(raw token.Opaque, kept *atomic.Pointer[token.Token]) (*token.Token, error) {
+	if t := kept.Load(); t != nil {
+		return t, nil
+	}
+	t, err := x.Policy.Provider.Decode(raw)
+	if err == nil {
+		kept.Store(t)
+	}
+	return t, err
 }
 
 // keepSession starts a session for a method that makes one, or touches the

@@ -174,8 +174,14 @@ type Session struct {
 	// Remaining lifetimes; zero where the timer is disabled.
 	Timeout, Idling, Rolling, Absolute time.Duration
 
-	Handle any // the session package's own
+	Read   *ReadTokens // nil: nothing is kept
+	Handle any         // the session package's own
 }
+
+// ReadTokens keeps what the tokens of a session say, for all requests that come
+// with the same session: what was read of a token depends on nothing else. The
+// zero value has read none. Its tokens are shared and must not be changed.
+type ReadTokens struct{ access, id atomic.Pointer[token.Token] }
 
 // StoredTokens is what a session keeps.
 type StoredTokens struct {

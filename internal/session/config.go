@@ -70,6 +70,12 @@ type Config struct {
 	HashSubject    bool
 	Revocations    Revocations // nil: nothing is revoked
 
+	// Decode makes of Data what Session.Decoded returns. What it makes is shared
+	// by requests and has to refer to nothing of them; with an error there is no
+	// session. nil: nothing.
+	Decode   func(data []byte) (any, error)
+	Openings *Openings // nil: every request opens its session anew
+
 	MaxHeaderLine int    // bytes of one request header line, default 8192
 	LoginCookie   string // base name of pending logins' cookies, which do not count against MaxHeaderLine
 

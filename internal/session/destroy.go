@@ -49,6 +49,7 @@ func (m *Manager) Destroy(ctx context.Context, in Input, s *Session) ([]string, 
 		}
 	}
 	if s != nil && s.opened {
+		m.forget(s)
 		if err := m.endChain(ctx, s); err != nil {
 			failed = err
 		}

@@ -60,18 +60,33 @@ func IDKey(id string) string {
 
 func (h *header) revocationKey() string { return key(kindSession, string(h.id[:])) }
 
+// names are those by which Revocations can list a session: its id, its login
+// here and at the provider; and apart from these its subject.
+type names struct {
+	keys    []string
+	subject string
+}
+
+// names returns those of the session h with this payload; none where nothing is listed.
+func (m *Manager) names(h *header, p *payload) names {
+	if m.c.Revocations == nil {
+		return names{}
+	}
+	n := names{keys: make([]string, 2, 3), subject: SubjectKey(p.issuer, p.subject)}
+	n.keys[0], n.keys[1] = h.revocationKey(), key(kindChain, string(p.chain[:]))
+	if p.sid != "" {
+		n.keys = append(n.keys, LoginKey(p.issuer, p.sid))
+	}
+	return n
+}
+
 // ended says whether a session was ended: its id, its login here or at the
 // provider, or all sessions of its subject.
-func (m *Manager) ended(ctx context.Context, s *Session) (bool, error) {
+func (m *Manager) ended(ctx context.Context, began int64, n names) (bool, error) {
 	if m.c.Revocations == nil {
 		return false, nil
 	}
-	keys := make([]string, 2, 3)
-	keys[0], keys[1] = s.h.revocationKey(), key(kindChain, string(s.chain[:]))
-	if s.SID != "" {
-		keys = append(keys, LoginKey(s.Issuer, s.SID))
-	}
-	ended, err := m.c.Revocations.Ended(ctx, time.UnixMilli(s.began), SubjectKey(s.Issuer, s.Subject), keys...)
+	ended, err := m.c.Revocations.Ended(ctx, time.UnixMilli(began), n.subject, n.keys...)
 	if err != nil {
 		return false, &StorageError{"read the list of revoked sessions", err}
 	}

@@ -13,6 +13,10 @@ import (
 	"kong-openid-connect/internal/session/memory"
 )
 
+// openings are those of all tests, as of all policies of a process. It stands
+// outside of the bubbles of synctest, for it has a goroutine.
+var openings = session.NewOpenings(session.OpeningsOptions{Bytes: 8 << 20, MaxAge: time.Hour})
+
 // A clock is moved by hand.
 type clock struct{ t time.Time }
 
@@ -31,6 +35,7 @@ func (c *clock) config() session.Config {
 		Audience:         "default",
 		Digest:           [32]byte{1, 2, 3},
 		Now:              c.now,
+		Openings:         openings,
 	}
 }
 

@@ -144,9 +144,16 @@ func (m *Manager) openCookie(ctx context.Context, in Input, j *jar, remember boo
 
 // openSegment examines one segment from its header to its payload.
 func (m *Manager) openSegment(ctx context.Context, in Input, seg segment, remember bool, hops int) (*Session, Reason, error) {
-	h, key, ok := m.head(seg, remember)
-	if !ok {
-		return nil, NotAuthentic, nil
+	known := m.recall(seg.text, remember)
+	var h header
+	var key int
+	if known != nil {
+		h, key = known.h, known.key
+	} else {
+		var ok bool
+		if h, key, ok = m.head(seg, remember); !ok {
+			return nil, NotAuthentic, nil
+		}
 	}
 	audience, configuration := m.mine(&h, key)
 	switch {
@@ -160,6 +167,9 @@ func (m *Manager) openSegment(ctx context.Context, in Input, seg segment, rememb
 	if err != nil || m.bindingTag(k, bound) != h.binding {
 		return nil, Unbound, nil
 	}
+	if known != nil && known.bound != bound {
+		known = nil // the header names the binding by a short tag, the payload's key by all of it
+	}
 	if why := m.expired(&h, remember); why != OK {
 		return nil, why, nil
 	}
@@ -171,16 +181,26 @@ func (m *Manager) openSegment(ctx context.Context, in Input, seg segment, rememb
 		s.first = h.created
 	}
 	var sealed []byte
+	var ended, asked bool
 	s.text, s.body, _ = strings.Cut(seg.text, ".")
 	if m.c.Store == nil {
-		if sealed, err = b64.DecodeString(s.body); err != nil {
-			return nil, BadPayload, nil
+		if known == nil {
+			if sealed, err = b64.DecodeString(s.body); err != nil {
+				return nil, BadPayload, nil
+			}
 		}
 	} else {
 		if s.body != "" {
 			return nil, BadPayload, nil
 		}
-		record, err := m.c.Store.Get(ctx, m.storageKey(&h))
+		var record []byte
+		if known != nil && m.joint != nil {
+			n := &known.payload.names
+			record, ended, err = m.joint.GetEnded(ctx, m.storageKey(&h), time.UnixMilli(known.payload.began), n.subject, n.keys...)
+			asked = true
+		} else {
+			record, err = m.c.Store.Get(ctx, m.storageKey(&h))
+		}
 		if errors.Is(err, ErrNotFound) {
 			return nil, NotStored, nil
 		}
@@ -201,16 +221,60 @@ func (m *Manager) openSegment(ctx context.Context, in Input, seg segment, rememb
 			return nil, BadPayload, nil
 		}
 		s.record = record
-		sealed = append([]byte(nil), record[1:]...)
+		if known != nil && !known.of(record) {
+			known, asked = nil, false // what was asked of the list were another payload's names
+		}
+		if known == nil {
+			sealed = append([]byte(nil), record[1:]...)
+		}
 	}
-	if !m.codec.open(k, &h, info(m.c.Digest, m.c.Audience, bound), sealed, s) {
-		return nil, BadPayload, nil
+	fresh := known == nil
+	if fresh {
+		p := m.openPayload(k, &h, info(m.c.Digest, m.c.Audience, bound), sealed)
+		if p == nil {
+			return nil, BadPayload, nil
+		}
+		known = newOpening(m.scope, h, key, bound, s.record, p)
 	}
-	ended, err := m.ended(ctx, s)
-	if err != nil || ended {
-		return nil, Revoked, err
+	s.take(known)
+	if !asked {
+		if ended, err = m.ended(ctx, s.began, known.payload.names); err != nil {
+			return nil, Revoked, err
+		}
+	}
+	if ended {
+		m.forget(s)
+		return nil, Revoked, nil
+	}
+	if fresh {
+		m.keep(s)
 	}
 	return s, OK, nil
+}
+
+// openPayload returns what sealed holds, decoded; nil for what is not of this
+// header, and for what Config.Decode does not know.
+func (m *Manager) openPayload(k *keys, h *header, info string, sealed []byte) *payload {
+	p := m.codec.open(k, h, info, sealed)
+	if p == nil {
+		return nil
+	}
+	if m.c.Decode != nil {
+		var err error
+		if p.decoded, err = m.c.Decode(p.data); err != nil {
+			return nil
+		}
+	}
+	p.names = m.names(h, p)
+	return p
+}
+
+// take fills s with what an opening holds.
+func (s *Session) take(o *opening) {
+	p := o.payload
+	s.opening, s.decoded = o, p.decoded
+	s.chain, s.began = p.chain, p.began
+	s.Subject, s.Issuer, s.SID, s.Data = p.subject, p.issuer, p.sid, p.data
 }
 
 // expired applies the timers: at the very second that a timer names, the session is over.

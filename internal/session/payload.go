@@ -23,6 +23,16 @@ const (
 // nonce is fixed because a payload key seals once.
 var nonce = make([]byte, 12)
 
+// payload is what a sealed payload was opened to. Requests share it: it is never changed.
+type payload struct {
+	chain                [chainSize]byte
+	began                int64
+	subject, issuer, sid string
+	data                 []byte
+	decoded              any // what Config.Decode made of data
+	names                names
+}
+
 // codec turns what a session holds into sealed bytes and back.
 type codec struct {
 	writers sync.Pool
@@ -60,46 +70,46 @@ func (c *codec) seal(k *keys, h *header, info string, s *Session) ([]byte, error
 	return g.Seal(plain[:0], nonce, plain, h.associated()), nil
 }
 
-// open fills s; it returns false for whatever is not exactly what seal made. It overwrites sealed.
-func (c *codec) open(k *keys, h *header, info string, sealed []byte, s *Session) bool {
+// open returns nil for whatever is not exactly what seal made. It overwrites sealed.
+func (c *codec) open(k *keys, h *header, info string, sealed []byte) *payload {
 	g, err := aead(k.payload, h.id[:], info)
 	if err != nil {
-		return false
+		return nil
 	}
 	plain, err := g.Open(sealed[:0], nonce, sealed, h.associated())
 	if err != nil || len(plain) == 0 {
-		return false
+		return nil
 	}
 	mode, plain := plain[0], plain[1:]
 	switch mode {
 	case modePlain:
 	case modePacked:
 		if plain, err = c.inflate(plain); err != nil {
-			return false
+			return nil
 		}
 		var ok bool
 		if plain, ok = unpack(plain, maxPlain); !ok {
-			return false
+			return nil
 		}
 	default:
-		return false
+		return nil
 	}
 	if len(plain) < chainSize+8 {
-		return false
+		return nil
 	}
-	copy(s.chain[:], plain)
-	s.began = int64(binary.BigEndian.Uint64(plain[chainSize:]))
+	p := &payload{began: int64(binary.BigEndian.Uint64(plain[chainSize:]))}
+	copy(p.chain[:], plain)
 	plain = plain[chainSize+8:]
-	for _, text := range []*string{&s.Subject, &s.Issuer, &s.SID} {
+	for _, text := range []*string{&p.subject, &p.issuer, &p.sid} {
 		n, size := binary.Uvarint(plain)
 		if size <= 0 || n > uint64(len(plain)-size) {
-			return false
+			return nil
 		}
 		*text = string(plain[size : size+int(n)])
 		plain = plain[size+int(n):]
 	}
-	s.Data = plain
-	return true
+	p.data = plain
+	return p
 }
 
 // deflate returns the mode byte and the compressed text.

@@ -62,6 +62,7 @@ func (m *Manager) Touch(ctx context.Context, in Input, s *Session) ([]string, er
 		return nil, fmt.Errorf("sealing a session's header: %w", err)
 	}
 	s.h, s.text = h, text
+	m.keepTouched(s)
 	j := m.jar(in)
 	return m.cookies(in, &j, s, false)
 }
@@ -207,7 +208,8 @@ func (m *Manager) firstLogin(j *jar, h *header) (int64, bool) {
 func (m *Manager) replace(ctx context.Context, in Input, j *jar, s, next *Session, adopt bool) (winner *Session, err error) {
 	until := m.end(&next.h, next.first)
 	if s.opened {
-		ended, err := m.ended(ctx, s)
+		p := payload{chain: s.chain, subject: s.Subject, issuer: s.Issuer, sid: s.SID}
+		ended, err := m.ended(ctx, s.began, m.names(&s.h, &p))
 		if err != nil {
 			return nil, err
 		}

@@ -53,7 +53,7 @@ type Session struct {
 	Subject string
 	Issuer  string // who vouched for the subject; with it a provider can end the session
 	SID     string // the login at the provider (`sid`); "" where it names none
-	Data    []byte // what the caller keeps; never logged, not part of String
+	Data    []byte // what the caller keeps; never logged, not part of String. Its bytes are never changed in place: requests share them
 
 	h        header
 	text     string // the sealed header
@@ -65,6 +65,9 @@ type Session struct {
 	oldKey   bool   // a previous secret opened it
 	first    int64  // first login as the remember cookie has it; 0 without one
 	remember string // the sealed header of the remember cookie of a moved session
+
+	opening *opening // that was kept of it, to be kept on under another header
+	decoded any
 
 	chain [chainSize]byte // the same in all sessions that one login was renewed to
 	began int64           // that login, in Unix milliseconds
@@ -78,6 +81,10 @@ func (s *Session) String() string { return "[redacted session]" }
 
 // GoString hides everything.
 func (s *Session) GoString() string { return s.String() }
+
+// Decoded is what Config.Decode made of the Data that the session was opened
+// with, shared with other requests; nil for a session from New or Save.
+func (s *Session) Decoded() any { return s.decoded }
 
 // ID is the session's id in base64url, or "" before the first Save. A renewed session has a new one.
 func (s *Session) ID() string {
@@ -123,6 +130,8 @@ type Manager struct {
 	index    Index
 	codec    codec
 	own      []ownTags // by key of the ring
+	joint    Joint     // nil where storage and list are apart
+	scope    uint64    // of the openings that this manager keeps
 }
 
 // ownTags is what this configuration's sessions have in their headers.
@@ -150,6 +159,12 @@ func NewManager(c Config) (*Manager, error) {
 		t := ownTags{audience: k.tag("audience", c.Audience)}
 		copy(t.digest[:], c.Digest[:])
 		m.own = append(m.own, t)
+	}
+	if j, ok := c.Store.(Joint); ok && c.Revocations == Revocations(j) {
+		m.joint = j
+	}
+	if c.Openings != nil {
+		m.scope = c.Openings.newScope(m)
 	}
 	return m, nil
 }

@@ -48,6 +48,15 @@ type Revocations interface {
 	Ended(ctx context.Context, began time.Time, subject string, keys ...string) (bool, error)
 }
 
+// Joint is a Store that holds its own Revocations and reads both at once.
+type Joint interface {
+	Store
+	Revocations
+	// GetEnded is Get and Ended in one round trip. Where the key is missing the
+	// error is ErrNotFound.
+	GetEnded(ctx context.Context, key string, began time.Time, subject string, keys ...string) (value []byte, ended bool, err error)
+}
+
 // StorageError is a failure of the Store or of the Revocations: the session
 // may be good, but that cannot be known (or written) now.
 type StorageError struct {

@@ -18,8 +18,8 @@ import (
 var ErrFull = errors.New("memory for sessions is full")
 
 // Store keeps at most a given number of sessions. It implements
-// session.Store, session.Index and session.Revocations, and is safe for
-// concurrent use.
+// session.Store, session.Index, session.Revocations and session.Joint, and is
+// safe for concurrent use.
 type Store struct {
 	now   func() time.Time
 	limit int
@@ -44,6 +44,7 @@ var (
 	_ session.Store       = (*Store)(nil)
 	_ session.Index       = (*Store)(nil)
 	_ session.Revocations = (*Store)(nil)
+	_ session.Joint       = (*Store)(nil)
 )
 
 // New returns an empty store of at most limit sessions and limit revocations,
@@ -215,6 +216,16 @@ func (s *Store) Ended(ctx context.Context, began time.Time, subject string, keys
 		at = w.from
 	}
 	return at.UnixMilli() >= began.UnixMilli(), nil
+}
+
+// GetEnded implements session.Joint.
+func (s *Store) GetEnded(ctx context.Context, key string, began time.Time, subject string, keys ...string) ([]byte, bool, error) {
+	value, err := s.Get(ctx, key)
+	if err != nil {
+		return nil, false, err
+	}
+	ended, err := s.Ended(ctx, began, subject, keys...)
+	return value, ended, err
 }
 
 // Revoked implements session.Revocations.

@@ -83,14 +83,45 @@ func (s *Store) Ended(ctx context.Context, began time.Time, subject string, keys
 	if err != nil {
 		return false, err
 	}
+	return s.ended(began, spans), nil
+}
+
+// ended judges by the span of a subject, and behind it those of other keys.
+func (s *Store) ended(began time.Time, spans []span) bool {
 	now := s.now()
 	for _, span := range spans[1:] {
 		if !span.first.IsZero() && !now.Before(span.first) {
-			return true, nil
+			return true
 		}
 	}
 	at := spans[0].latest(now)
-	return !at.IsZero() && at.UnixMilli() >= began.UnixMilli(), nil
+	return !at.IsZero() && at.UnixMilli() >= began.UnixMilli()
+}
+
+// GetEnded implements session.Joint: the session first, so that an ending that
+// came before it was read is seen.
+func (s *Store) GetEnded(ctx context.Context, key string, began time.Time, subject string, keys ...string) ([]byte, bool, error) {
+	reads := append(make([]redisconn.Read, 0, 2+len(keys)), redisconn.Read{Key: s.prefix + key, Limit: MaxValue + len(mark)})
+	reads, err := s.revocations(reads, subject)
+	if err == nil {
+		reads, err = s.revocations(reads, keys...)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	values, err := s.conn.GetAll(ctx, reads...)
+	if err != nil {
+		return nil, false, err
+	}
+	value, err := unmarked(values[0])
+	if err != nil {
+		return nil, false, err
+	}
+	spans, err := parseSpans(values[1:])
+	if err != nil {
+		return nil, false, err
+	}
+	return value, s.ended(began, spans), nil
 }
 
 type span struct{ first, last time.Time } // zero where nothing is listed
@@ -114,23 +145,36 @@ func (s *Store) spans(ctx context.Context, keys []string) ([]span, error) {
 	if len(keys) > maxKeys {
 		return nil, fmt.Errorf("redis: %d keys of revocations at once, at most %d", len(keys), maxKeys)
 	}
-	names := make([]string, len(keys))
-	for i, key := range keys {
+	reads, err := s.revocations(make([]redisconn.Read, 0, len(keys)), keys...)
+	if err != nil {
+		return nil, err
+	}
+	values, err := s.conn.GetAll(ctx, reads...)
+	if err != nil {
+		return nil, err
+	}
+	return parseSpans(values)
+}
+
+// revocations appends to reads those of the keys' revocations.
+func (s *Store) revocations(reads []redisconn.Read, keys ...string) ([]redisconn.Read, error) {
+	for _, key := range keys {
 		name, err := s.revokedKey(key)
 		if err != nil {
 			return nil, err
 		}
-		names[i] = name
+		reads = append(reads, redisconn.Read{Key: name, Limit: maxRevocation})
 	}
-	values, err := s.conn.GetAll(ctx, maxRevocation, names...)
-	if err != nil {
-		return nil, err
-	}
+	return reads, nil
+}
+
+func parseSpans(values [][]byte) ([]span, error) {
 	spans := make([]span, len(values))
 	for i, v := range values {
 		if v == nil {
 			continue
 		}
+		var err error
 		if spans[i], err = parseSpan(string(v)); err != nil {
 			return nil, err
 		}

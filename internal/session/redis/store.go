@@ -19,14 +19,14 @@ const MaxValue = 2 << 20
 // Conn is what this package needs of Redis; *redisconn.Client implements it.
 type Conn interface {
 	Get(ctx context.Context, key string, limit int) ([]byte, error)
-	GetAll(ctx context.Context, limit int, keys ...string) ([][]byte, error)
+	GetAll(ctx context.Context, keys ...redisconn.Read) ([][]byte, error)
 	Set(ctx context.Context, key string, value []byte, ttl time.Duration) error
 	Delete(ctx context.Context, key string) error
 	Run(ctx context.Context, s *redisconn.Script, key string, args ...any) (any, error)
 }
 
-// Store implements session.Store, session.Index and session.Revocations, and
-// store.Revocations beside. It is safe for concurrent use.
+// Store implements session.Store, session.Index, session.Revocations and
+// session.Joint, and store.Revocations beside. It is safe for concurrent use.
 type Store struct {
 	conn   Conn
 	prefix string
@@ -37,6 +37,7 @@ var (
 	_ session.Store       = (*Store)(nil)
 	_ session.Index       = (*Store)(nil)
 	_ session.Revocations = (*Store)(nil)
+	_ session.Joint       = (*Store)(nil)
 )
 
 // New returns the Store of a prefix ("" means DefaultPrefix). now nil means time.Now.
@@ -58,9 +59,14 @@ func marked(value []byte) []byte { return append([]byte(mark), value...) }
 // Get implements session.Store.
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	v, err := s.conn.Get(ctx, s.prefix+key, MaxValue+len(mark))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	return unmarked(v)
+}
+
+func unmarked(v []byte) ([]byte, error) {
+	switch {
 	case v == nil:
 		return nil, session.ErrNotFound
 	case string(v[:len(mark)]) != mark:

@@ -285,7 +285,18 @@ func ended(t *testing.T, b Backend) {
 		if got, err := r.Ended(ctx, began, b.Prefix+subject, keys...); got != want || err != nil {
 			t.Fatalf("Ended(%v, %s, %q) = %v, %v, want %v", began, subject, keys, got, err, want)
 		}
+		j, ok := b.Store.(session.Joint)
+		if !ok {
+			return
+		}
+		if value, got, err := j.GetEnded(ctx, b.Prefix+"kept", began, b.Prefix+subject, keys...); got != want || err != nil || string(value) != "one" {
+			t.Fatalf("GetEnded(%v, %s, %q) = %q, %v, %v, want %v", began, subject, keys, value, got, err, want)
+		}
+		if value, _, err := j.GetEnded(ctx, b.Prefix+"none", began, b.Prefix+subject, keys...); !errors.Is(err, session.ErrNotFound) || value != nil {
+			t.Fatalf("GetEnded of a missing key = %q, %v", value, err)
+		}
 	}
+	set(t, b, "kept", "one", time.Minute)
 	now := b.Now().Truncate(time.Millisecond)
 	check(false, now, "sub", "a")
 	for _, from := range []time.Time{now, now.Add(-time.Hour), now.Add(time.Hour)} {
