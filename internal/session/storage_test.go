@@ -66,6 +66,13 @@ func (b *broken) Revoke(ctx context.Context, key string, from, until time.Time) 
 	return b.Store.Revoke(ctx, key, from, until)
 }
 
+func (b *broken) GetEnded(ctx context.Context, key string, began time.Time, subject string, keys ...string) ([]byte, bool, error) {
+	if b.reads {
+		return nil, false, errDown
+	}
+	return b.Store.GetEnded(ctx, key, began, subject, keys...)
+}
+
 func isDown(t *testing.T, set []string, err error) {
 	t.Helper()
 	var storage *session.StorageError
