@@ -66,8 +66,8 @@ type opened struct {
 	read   rp.ReadTokens
 }
 
-// decode is session.Config.Decode.
-func decode(data []byte) (any, error) {
+// decodePayload is session.Config.Decode.
+func decodePayload(data []byte) (any, error) {
 	t, err := unpackTokens(data)
 	if err != nil {
 		return nil, err

@@ -153,7 +153,7 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 		Store:              where.store,
 		StoreMetadata:      c.SessionStoreMetadata && where.store != nil,
 		Revocations:        where.revocations,
-		Decode:             decode,
+		Decode:             decodePayload,
 		Openings:           env.Openings,
 		Now:                env.Now,
 	}
