@@ -32,9 +32,11 @@ func (p *relyingProvider) introspectOnce(ctx context.Context, client int, raw to
 	k := &p.calls
 	load := func(ctx context.Context) (cache.Loaded[*introspected], error) {
 		var shared sharedIntrospection
-		if k.keepIntrospection && k.clusterIntro.get(ctx, key, &shared) {
-			in := &introspected{answer: shared.open()}
-			return cache.Loaded[*introspected]{Value: in, Bytes: 4 * len(raw), TTL: p.introspectionTTL(in)}, nil
+		if k.keepIntrospection {
+			if end, ok := k.clusterIntro.get(ctx, key, &shared); ok {
+				in := &introspected{answer: shared.open()}
+				return cache.Loaded[*introspected]{Value: in, Bytes: 4 * len(raw), TTL: min(p.introspectionTTL(in), end.Sub(p.now()))}, nil
+			}
 		}
 		in, err := p.introspect(ctx, client, raw, f)
 		if err != nil {

@@ -206,6 +206,9 @@ func (p *relyingProvider) ForgetGrant(_ context.Context, g rp.Grant) {
 // Grant implements rp.Provider.
 func (p *relyingProvider) Grant(ctx context.Context, g rp.Grant) (*rp.TokenResponse, bool, error) {
 	k := &p.calls
+	if p.lapsed(g.Assertion) {
+		return nil, false, &rp.Error{Kind: rp.Unauthorized, Code: "invalid_token", Description: "the client's assertion has expired", Reason: "expired"}
+	}
 	if !k.keepTokens || g.Uncached {
 		tr, err := p.grant(ctx, g)
 		return tr, false, err
@@ -215,6 +218,21 @@ func (p *relyingProvider) Grant(ctx context.Context, g rp.Grant) (*rp.TokenRespo
 		return tr, true, nil
 	}
 	return p.grantOnce(ctx, g, key)
+}
+
+// lapsed reports whether an assertion is over: what it once got must not be had
+// for it afterwards (RFC 7523 section 3). Everything else about it the provider
+// judges.
+func (p *relyingProvider) lapsed(assertion token.Opaque) bool {
+	if assertion == "" {
+		return false
+	}
+	u, err := token.Parse(assertion.Reveal(), 0)
+	if err != nil {
+		return false
+	}
+	exp, err := claims.Time(u.Claims["exp"])
+	return err == nil && claims.Expired(exp, p.now(), p.leeway)
 }
 
 // grantOnce asks the cluster cache or the provider, once for all who wait.
@@ -232,14 +250,18 @@ func (p *relyingProvider) grantOnce(ctx context.Context, g rp.Grant, key cache.K
 		func(ctx context.Context) (l cache.Loaded[*rp.TokenResponse], err error) {
 			var shared sharedTokens
 			var tr *rp.TokenResponse
-			if k.clusterTokens.get(ctx, key, &shared) && !p.due(shared.open()) {
+			end, ok := k.clusterTokens.get(ctx, key, &shared)
+			if ok = ok && !p.due(shared.open()); ok {
 				tr = shared.open()
 			} else if tr, err = p.renewOrGrant(ctx, g, key); err != nil {
 				return cache.Loaded[*rp.TokenResponse]{}, err
-			} else {
-				k.clusterTokens.set(ctx, key, shareTokens(tr), cache.TTL(tr.Expiry.Sub(p.now()), !tr.Expiry.IsZero(), k.ttl, k.low, k.high))
 			}
 			ttl := cache.TTL(tr.Expiry.Sub(p.now()), !tr.Expiry.IsZero(), k.ttl, k.low, k.high)
+			if ok {
+				ttl = min(ttl, end.Sub(p.now()))
+			} else {
+				k.clusterTokens.set(ctx, key, shareTokens(tr), ttl)
+			}
 			return cache.Loaded[*rp.TokenResponse]{Value: tr, TTL: ttl, Bytes: 4 * (len(tr.AccessToken) + len(tr.IDToken) + len(tr.RefreshToken))}, nil
 		})
 }

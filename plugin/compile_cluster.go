@@ -44,20 +44,22 @@ func newClusterCache(c *Config, env *Environment, item ClusterCacheItem) (*clust
 }
 
 // get reads an answer of another node into v, and reports whether there is one.
-func (k *clusterCache) get(ctx context.Context, key cache.Key, v any) bool {
+// Nobody keeps it beyond its end: read again and again, it would outlive what
+// the provider has withdrawn.
+func (k *clusterCache) get(ctx context.Context, key cache.Key, v any) (end time.Time, ok bool) {
 	if k == nil {
-		return false
+		return end, false
 	}
 	c, err := k.cache.get(ctx)
 	if err != nil {
-		return false
+		return end, false
 	}
-	b, ok, err := c.Get(ctx, hex.EncodeToString(key[:]))
+	b, end, err := c.Get(ctx, hex.EncodeToString(key[:]))
 	if err != nil {
 		k.log.WarnContext(ctx, "openid-connect: the cluster cache cannot be read; the provider is asked", "error", err)
-		return false
+		return end, false
 	}
-	return ok && shared(b, v) == nil
+	return end, !end.IsZero() && shared(b, v) == nil
 }
 
 // shared reads an answer. Numbers are kept as they are: claims hold identifiers

@@ -121,22 +121,23 @@ func New(conn Conn, o Options) (*Cache, error) {
 	return c, nil
 }
 
-// Get returns the value of a key, and whether there is one that has not ended.
-func (c *Cache) Get(ctx context.Context, key string) ([]byte, bool, error) {
+// Get returns the value of a key and when it ends, beyond which nobody who read
+// it is to keep it; a zero end where there is none, or none that has not ended.
+func (c *Cache) Get(ctx context.Context, key string) (value []byte, end time.Time, err error) {
 	name := c.name(key)
 	var sealed []byte
-	err := c.call(ctx, func(ctx context.Context) (err error) {
+	err = c.call(ctx, func(ctx context.Context) (err error) {
 		sealed, err = c.conn.Get(ctx, c.prefix+name, c.max+overhead)
 		return err
 	})
 	if err != nil || sealed == nil {
-		return nil, false, err
+		return nil, time.Time{}, err
 	}
-	value, end, err := c.open(name, sealed)
+	value, end, err = c.open(name, sealed)
 	if err != nil || !c.now().Before(end) {
-		return nil, false, err
+		return nil, time.Time{}, err
 	}
-	return value, true, nil
+	return value, end, nil
 }
 
 // Set keeps a value for ttl, at most 30 days; nothing is kept where ttl is not positive.

@@ -84,11 +84,11 @@ func set(t *testing.T, c *Cache, key, value string, ttl time.Duration) {
 // get returns the value, "-" where there is none, or the error.
 func get(t *testing.T, c *Cache, key string) string {
 	t.Helper()
-	v, ok, err := c.Get(t.Context(), key)
+	v, end, err := c.Get(t.Context(), key)
 	switch {
 	case err != nil:
 		return err.Error()
-	case !ok:
+	case end.IsZero():
 		return "-"
 	}
 	return string(v)
@@ -308,7 +308,7 @@ func BenchmarkCache(b *testing.B) {
 	b.Run("Get", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, ok, err := cache.Get(b.Context(), "k"); !ok || err != nil {
+			if _, end, err := cache.Get(b.Context(), "k"); end.IsZero() || err != nil {
 				b.Fatal(err)
 			}
 		}
