@@ -88,7 +88,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 			return nil, err
 		}
 		if p.Sessions = s; env.Observer != nil {
-			p.Sessions = observedSessions{s, env.Observer}
+			p.Sessions = newObservedSessions(s, env.Observer)
 		}
 	}
 	if p.Methods.Has(rp.MethodAuthorizationCode) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"kong-openid-connect/internal/rp"
 )
@@ -32,9 +33,56 @@ func TestOutcome(t *testing.T) {
 		{"an error of nobody's", &rp.Decision{Respond: respond(500), Err: errors.New("x")}, "error"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := outcome(c.d); got != c.want {
+			if got := outcomeOf(c.d).String(); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// tallied counts what an Observer is asked for and told.
+type tallied struct {
+	asked, told map[string]int
+	quiet
+}
+
+// quiet is an Observer that listens to nothing.
+type quiet struct{}
+
+func (quiet) Request(string, string) func(time.Duration) { return func(time.Duration) {} }
+func (quiet) Denied(string)                              {}
+func (quiet) Event(string)                               {}
+func (quiet) Session(string) func()                      { return func() {} }
+func (quiet) SessionRefused(string)                      {}
+
+func (t tallied) Request(method, outcome string) func(time.Duration) {
+	t.asked[method+" "+outcome]++
+	return func(time.Duration) { t.told[method+" "+outcome]++ }
+}
+
+func TestRequestCountsAreResolvedOnce(t *testing.T) {
+	o := tallied{asked: map[string]int{}, told: map[string]int{}}
+	c := &requestCounts{observer: o}
+	methods := []rp.Method{""}
+	for _, m := range Method("").OneOf() {
+		methods = append(methods, rp.Method(m))
+	}
+	for range 3 {
+		for _, m := range methods {
+			for k := range outcomes {
+				c.decided(m, k, time.Millisecond)
+			}
+		}
+	}
+	for _, m := range methods {
+		for k := range outcomes {
+			if name := string(m) + " " + k.String(); o.asked[name] != 1 || o.told[name] != 3 {
+				t.Errorf("%q: asked %d times, told %d times, want 1 and 3", name, o.asked[name], o.told[name])
+			}
+		}
+	}
+	c = &requestCounts{observer: quiet{}}
+	if n := testing.AllocsPerRun(100, func() { c.decided(rp.MethodAuthorizationCode, redirected, time.Millisecond) }); n != 0 {
+		t.Errorf("counting allocates %v times", n)
 	}
 }

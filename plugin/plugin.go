@@ -59,6 +59,7 @@ type Environment struct {
 type Plugin struct {
 	env *Environment
 
+	counts   *requestCounts // nil: nobody counts
 	mu       sync.Mutex
 	policies map[[sha256.Size]byte]weak.Pointer[compiled]
 	started  atomic.Uint64 // instances
@@ -74,7 +75,11 @@ type compiled struct {
 
 // New returns a plugin whose instances share env.
 func New(env *Environment) *Plugin {
-	return &Plugin{env: env, policies: map[[sha256.Size]byte]weak.Pointer[compiled]{}}
+	p := &Plugin{env: env, policies: map[[sha256.Size]byte]weak.Pointer[compiled]{}}
+	if env.Observer != nil {
+		p.counts = &requestCounts{observer: env.Observer}
+	}
+	return p
 }
 
 // Stats returns how many instances were started and how many policies were
@@ -87,7 +92,7 @@ func (p *Plugin) Start(ctx context.Context, config []byte) server.Instance {
 	cfg, decoded, err := Read(config)
 	i := &instance{
 		id: decoded.Meta.PluginID, route: decoded.Meta.RouteID, service: decoded.Meta.ServiceID,
-		volatile: len(decoded.References) > 0, ws: decoded.Meta.WorkspaceID, audit: p.env.Audit, observer: p.env.Observer,
+		volatile: len(decoded.References) > 0, ws: decoded.Meta.WorkspaceID, audit: p.env.Audit, counts: p.counts,
 		log: p.env.Log.With("plugin_id", decoded.Meta.PluginID, "route_id", decoded.Meta.RouteID, "service_id", decoded.Meta.ServiceID),
 	}
 	if err != nil {
@@ -153,7 +158,7 @@ type instance struct {
 	ws       string // workspace
 	log      *slog.Logger
 	audit    *slog.Logger
-	observer Observer
+	counts   *requestCounts // nil: nobody counts
 	compiled *compiled
 }
 

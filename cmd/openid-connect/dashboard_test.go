@@ -58,8 +58,9 @@ func TestDashboard(t *testing.T) {
 	p := plugin.New(proc.env)
 	publishServer(proc.metrics, server.New(server.Options{Info: server.Info{Name: plugin.Name}, Plugin: p}), p)
 	m := proc.metrics
-	m.Decided("bearer", "allowed", "x", time.Millisecond)
-	m.Session("started")
+	m.Request("bearer", "allowed")(time.Millisecond)
+	m.Denied("x")
+	m.Session("started")()
 	m.SessionRefused("x")
 	m.Event("login")
 	m.ProviderCall("x", 200, time.Millisecond)

@@ -15,7 +15,7 @@ func TestStatusShowsCounts(t *testing.T) {
 	p := quietProcess(t)
 	p.env.Tokens.Put(token.NewCacheKey("x", [32]byte{}, 0), &token.Token{Raw: "x"})
 	p.env.Tokens.Get(token.NewCacheKey("y", [32]byte{}, 0))
-	p.metrics.Decided("bearer", "allowed", "", time.Millisecond)
+	p.metrics.Request("bearer", "allowed")(time.Millisecond)
 	p.metrics.ProviderCall("key set", 200, time.Millisecond)
 	rows := map[string][][]string{}
 	for _, table := range p.status(time.Now(), backing.Discovery{Store: p.backing.Store})(t.Context()).Tables {

@@ -28,10 +28,9 @@ type Metrics struct {
 
 	requests  *prometheus.CounterVec
 	latency   *prometheus.HistogramVec
-	denials   *prometheus.CounterVec
-	reasons   *words
+	denials   *words
 	sessions  *prometheus.CounterVec
-	refusals  *prometheus.CounterVec
+	refusals  *words
 	events    *prometheus.CounterVec
 	calls     *prometheus.CounterVec
 	callTime  *prometheus.HistogramVec
@@ -44,15 +43,14 @@ type Metrics struct {
 func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		reasons:  &words{limit: maxReasons},
 		requests: counters("requests_total", "Requests decided, by the method whose credential was judged and what came of it.", "method", "outcome"),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "request_duration_seconds", Help: "Time that deciding a request took, with the calls to the provider inside it.",
 			Buckets: []float64{25e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 250e-3, 1, 2.5, 10, 30},
 		}, []string{"outcome"}),
-		denials:  counters("denials_total", "Requests denied, by reason.", "reason"),
+		denials:  bounded(counters("denials_total", "Requests denied, by reason.", "reason")),
 		sessions: counters("sessions_total", "What became of sessions: started, touched, refreshed, ended, failed.", "event"),
-		refusals: counters("session_refusals_total", "Session cookies that did not hold, by reason.", "reason"),
+		refusals: bounded(counters("session_refusals_total", "Session cookies that did not hold, by reason.", "reason")),
 		events:   counters("events_total", "Logins, logouts and refreshes of sessions.", "event"),
 		calls:    counters("provider_calls_total", "Calls to OpenID Providers by endpoint and outcome.", "endpoint", "outcome"),
 		callTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -67,7 +65,7 @@ func New(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(build, m.requests, m.latency, m.denials, m.sessions, m.refusals, m.events, m.calls, m.callTime, m.discovery, m.rotations,
+	m.registry.MustRegister(build, m.requests, m.latency, m.denials.vec, m.sessions, m.refusals.vec, m.events, m.calls, m.callTime, m.discovery, m.rotations,
 		// What is live after a collection tells a leak from garbage.
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)})),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -78,31 +76,35 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
+func bounded(vec *prometheus.CounterVec) *words { return &words{vec: vec, limit: maxReasons} }
+
 // Handler answers with all of them, in the text formats of Prometheus and OpenMetrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
 }
 
-// Decided counts a request. method is "" where no credential was found; reason
-// is "" where the request was not denied.
-func (m *Metrics) Decided(method, outcome, reason string, took time.Duration) {
+// Request returns what counts the requests of one method, "" where no
+// credential was found, and one outcome. Callers keep it, so that a request
+// looks no label up.
+func (m *Metrics) Request(method, outcome string) func(took time.Duration) {
 	if method == "" {
 		method = "none"
 	}
-	m.requests.WithLabelValues(method, outcome).Inc()
-	m.latency.WithLabelValues(outcome).Observe(took.Seconds())
-	if reason != "" {
-		m.denials.WithLabelValues(m.reasons.bounded(reason)).Inc()
+	count, latency := m.requests.WithLabelValues(method, outcome), m.latency.WithLabelValues(outcome)
+	return func(took time.Duration) {
+		count.Inc()
+		latency.Observe(took.Seconds())
 	}
 }
 
-// Session counts what became of a session.
-func (m *Metrics) Session(event string) { m.sessions.WithLabelValues(event).Inc() }
+// Denied counts a request that was denied.
+func (m *Metrics) Denied(reason string) { m.denials.count(reason) }
+
+// Session returns what counts one thing that becomes of sessions.
+func (m *Metrics) Session(event string) func() { return m.sessions.WithLabelValues(event).Inc }
 
 // SessionRefused counts a session cookie that did not hold.
-func (m *Metrics) SessionRefused(reason string) {
-	m.refusals.WithLabelValues(m.reasons.bounded(strings.ReplaceAll(reason, " ", "_"))).Inc()
-}
+func (m *Metrics) SessionRefused(reason string) { m.refusals.count(reason) }
 
 // Event counts a login, a logout or a refresh.
 func (m *Metrics) Event(kind string) { m.events.WithLabelValues(kind).Inc() }

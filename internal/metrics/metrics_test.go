@@ -23,9 +23,10 @@ func scrape(t *testing.T, m *Metrics) string {
 
 func TestScrape(t *testing.T) {
 	m := New("1.2.3")
-	m.Decided("bearer", "allowed", "", time.Millisecond)
-	m.Decided("", "unauthorized", "no_credential", time.Millisecond)
-	m.Session("started")
+	m.Request("bearer", "allowed")(time.Millisecond)
+	m.Request("", "unauthorized")(time.Millisecond)
+	m.Denied("no_credential")
+	m.Session("started")()
 	m.SessionRefused("not authentic")
 	m.Event("login")
 	m.ProviderCall("key set", 200, time.Millisecond)
@@ -74,12 +75,12 @@ func TestScrape(t *testing.T) {
 func TestLabelsAreBounded(t *testing.T) {
 	m := New("x")
 	for k := range 10 * maxReasons {
-		m.Decided("", "unauthorized", fmt.Sprintf("reason_%d", k), 0)
+		m.Denied(fmt.Sprintf("reason_%d", k))
 	}
 	for _, odd := range []string{"a b", "x\"y", strings.Repeat("a", 49), "Ä", "\x00"} {
-		m.Decided("", "unauthorized", odd, 0)
+		m.Denied(odd)
 	}
-	if n := testutil.CollectAndCount(m.denials); n != maxReasons+1 {
+	if n := testutil.CollectAndCount(m.denials.vec); n != maxReasons+1 {
 		t.Errorf("%d series, want %d and one for all others", n, maxReasons)
 	}
 	if got := scrape(t, m); !strings.Contains(got, fmt.Sprintf(`openid_connect_denials_total{reason="other"} %d`, 9*maxReasons+5)) {

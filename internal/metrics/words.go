@@ -1,39 +1,54 @@
 package metrics
 
-import "sync"
+import (
+	"strings"
+	"sync"
 
-// words bounds the values of a label: reasons are constants of the program,
-// and a mistake that let something else in must not fill the memory.
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// words counts by a label whose values are bounded: reasons are constants of
+// the program, and a mistake that let something else in must not fill the
+// memory. A reason is looked up once; after that it is a read of a map.
 type words struct {
+	vec   *prometheus.CounterVec // of one label
 	limit int
 	mu    sync.RWMutex
-	known map[string]struct{}
+	known map[string]prometheus.Counter
+	other prometheus.Counter // nil until it is needed
 }
 
-// bounded returns w, or "other" once limit different words were seen or where
-// w is no plain word.
-func (s *words) bounded(w string) string {
+// count counts w, or "other" once limit different words were seen or where w,
+// spaces aside, is no plain word.
+func (s *words) count(w string) {
 	s.mu.RLock()
-	_, ok := s.known[w]
+	c, ok := s.known[w]
 	s.mu.RUnlock()
-	if ok {
-		return w
+	if !ok {
+		c = s.learn(w)
 	}
-	if !plain(w) {
-		return "other"
-	}
+	c.Inc()
+}
+
+func (s *words) learn(w string) prometheus.Counter {
+	label := strings.ReplaceAll(w, " ", "_")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known == nil {
-		s.known = map[string]struct{}{}
+	if c, ok := s.known[w]; ok {
+		return c
 	}
-	if len(s.known) >= s.limit {
-		if _, ok := s.known[w]; !ok {
-			return "other"
+	if !plain(label) || len(s.known) >= s.limit {
+		if s.other == nil {
+			s.other = s.vec.WithLabelValues("other")
 		}
+		return s.other
 	}
-	s.known[w] = struct{}{}
-	return w
+	if s.known == nil {
+		s.known = map[string]prometheus.Counter{}
+	}
+	c := s.vec.WithLabelValues(label)
+	s.known[w] = c
+	return c
 }
 
 func plain(w string) bool {
