@@ -1,7 +1,7 @@
 # run        everything around the plugin server on this machine, on loopback
 # test       all tests; what needs Postgres, a browser or other providers runs where they are installed
-# test-kong  the end-to-end tests on a real Kong (KONG_BIN, or kong on PATH): without a database by 1 and
-#            2 workers, and on PostgreSQL where initdb is installed
+# test-kong  the end-to-end tests on a real Kong (KONG_BIN, or kong on PATH): without a database and, where
+#            initdb is installed (REQUIRE_POSTGRES=1 makes it a must), on PostgreSQL, by 1 and by 2 workers
 # bench      decision benchmarks, ten thousand and a million sessions in Redis (minutes), and the server over its
 #            Unix socket; the ratios stand last
 # lint       gofmt, go vet, the import rules
@@ -38,9 +38,10 @@ test-kong:
 	@command -v "$${KONG_BIN:-kong}" >/dev/null || { echo "no Kong: put kong on PATH or set KONG_BIN"; exit 1; }
 	E2E_TARGET=kong E2E_WORKERS=1 $(GO) test -count=1 ./internal/e2e
 	E2E_TARGET=kong E2E_WORKERS=2 $(GO) test -count=1 ./internal/e2e/...
-	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then set -x; \
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then set -ex; \
+	  E2E_TARGET=kong E2E_DATABASE=postgres E2E_WORKERS=1 $(GO) test -count=1 ./internal/e2e; \
 	  E2E_TARGET=kong E2E_DATABASE=postgres E2E_WORKERS=2 $(GO) test -count=1 ./internal/e2e; \
-	else echo "left out: the tests on Kong with PostgreSQL, as initdb is not installed (Debian: postgresql)"; fi
+	else echo "left out: the tests on Kong with PostgreSQL, as initdb is not installed (Debian: postgresql)"; test -z "$$REQUIRE_POSTGRES"; fi
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/rp/... ./internal/token/... ./internal/session/... ./plugin/...

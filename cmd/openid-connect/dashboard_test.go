@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"kong-openid-connect/internal/kong/server"
 	"kong-openid-connect/plugin"
 )
@@ -68,8 +70,14 @@ func TestDashboard(t *testing.T) {
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	there := w.Body.String()
-	name := regexp.MustCompile(`\b(openid_connect|process|go)_[a-z_]+`)
 	used := map[string]bool{}
+	labels := labelsOf(there)
+	for _, rule := range alarms(t) {
+		asks(t, rule.Alert, rule.Expr, there, labels)
+		if rule.Annotations["description"] == "" || rule.Labels["severity"] == "" {
+			t.Errorf("alarm %s does not say what to do, or how urgent it is", rule.Alert)
+		}
+	}
 	for _, panel := range board.Panels {
 		if len(panel.Targets) == 0 || panel.GridPos.X+panel.GridPos.W > 24 {
 			t.Errorf("panel %s asks for nothing, or stands outside", panel.Title)
@@ -77,10 +85,8 @@ func TestDashboard(t *testing.T) {
 		for _, target := range panel.Targets {
 			for _, n := range name.FindAllString(target.Expr, -1) {
 				used[n] = true
-				if !strings.Contains(there, "\n"+n+"{") && !strings.Contains(there, "\n"+n+" ") {
-					t.Errorf("panel %s asks for %s, which there is not", panel.Title, n)
-				}
 			}
+			asks(t, panel.Title, target.Expr, there, labels)
 		}
 	}
 	if len(used) < 15 {
@@ -103,4 +109,73 @@ func TestDashboard(t *testing.T) {
 	for n := range documented {
 		t.Errorf("docs/observability.md has %s, which there is not", n)
 	}
+}
+
+var (
+	name     = regexp.MustCompile(`\b(openid_connect|process|go)_[a-z_]+`)
+	selector = regexp.MustCompile(`\b((?:openid_connect|process|go|up)[a-z_]*)\{([^}]*)\}`)
+	matcher  = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)`)
+	grouping = regexp.MustCompile(`\bby \(([^)]*)\)`)
+)
+
+// labelsOf returns the labels of each series of a scrape.
+func labelsOf(scrape string) map[string]map[string]bool {
+	all := map[string]map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^([a-z_]+)\{([^}]*)\}`).FindAllStringSubmatch(scrape, -1) {
+		if all[m[1]] == nil {
+			all[m[1]] = map[string]bool{}
+		}
+		for _, l := range regexp.MustCompile(`([a-z_]+)="`).FindAllStringSubmatch(m[2], -1) {
+			all[m[1]][l[1]] = true
+		}
+	}
+	return all
+}
+
+// asks checks that a query names metrics and labels that there are; those of
+// the scrape itself are Prometheus'.
+func asks(t *testing.T, who, expr, there string, labels map[string]map[string]bool) {
+	t.Helper()
+	has := map[string]bool{"job": true, "instance": true}
+	for _, n := range name.FindAllString(expr, -1) {
+		if !strings.Contains(there, "\n"+n+"{") && !strings.Contains(there, "\n"+n+" ") {
+			t.Errorf("%s asks for %s, which there is not", who, n)
+		}
+		for l := range labels[n] {
+			has[l] = true
+		}
+	}
+	for _, s := range selector.FindAllStringSubmatch(expr, -1) {
+		for _, l := range matcher.FindAllStringSubmatch(s[2], -1) {
+			if !labels[s[1]][l[1]] && l[1] != "job" && l[1] != "instance" {
+				t.Errorf("%s asks for the label %s, which %s has not", who, l[1], s[1])
+			}
+		}
+	}
+	for _, g := range grouping.FindAllStringSubmatch(expr, -1) {
+		for l := range strings.SplitSeq(g[1], ",") {
+			if l = strings.TrimSpace(l); !has[l] {
+				t.Errorf("%s groups by %s, which nothing in it has", who, l)
+			}
+		}
+	}
+}
+
+type alarm struct {
+	Alert, Expr         string
+	Labels, Annotations map[string]string
+}
+
+// alarms are those of docs/prometheus-rules.yml.
+func alarms(t *testing.T) []alarm {
+	t.Helper()
+	raw, err := os.ReadFile("../../docs/prometheus-rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Groups []struct{ Rules []alarm } }
+	if err := yaml.Unmarshal(raw, &file); err != nil || len(file.Groups) != 1 || len(file.Groups[0].Rules) < 5 {
+		t.Fatalf("alarms: %v, %+v", err, file)
+	}
+	return file.Groups[0].Rules
 }

@@ -113,3 +113,42 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// TestLogFlags: level, form and place of log lines are those of the flags.
+func TestLogFlags(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	for _, c := range []struct {
+		name       string
+		o          options
+		errs, file string // what each begins with
+	}{
+		{"info as text", options{logLevel: "info", logFormat: "text"}, "time=", ""},
+		{"warnings only", options{logLevel: "warn", logFormat: "text"}, "", ""},
+		{"JSON", options{logLevel: "info", logFormat: "json"}, `{"time":`, ""},
+		{"a file", options{logLevel: "info", logFormat: "text", logFile: file}, "", "time="},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var errs bytes.Buffer
+			l, err := logger(&c.o, &errs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Info("hello")
+			text, _ := os.ReadFile(file)
+			for _, w := range [][2]string{{errs.String(), c.errs}, {string(text), c.file}} {
+				if got, want := w[0], w[1]; want == "" && got != "" || !strings.HasPrefix(got, want) {
+					t.Errorf("%q was written, want %q", got, want)
+				}
+			}
+		})
+	}
+	var errs bytes.Buffer
+	if l, err := logger(&options{logLevel: "debug", logFormat: "text"}, &errs); err != nil {
+		t.Error(err)
+	} else if l.Debug("hello"); !strings.Contains(errs.String(), "level=DEBUG") {
+		t.Errorf("debug writes %q", errs.String())
+	}
+	if _, err := logger(&options{logLevel: "info", logFormat: "xml"}, &errs); err == nil || !strings.Contains(err.Error(), "-log-format") {
+		t.Errorf("-log-format xml: %v", err)
+	}
+}

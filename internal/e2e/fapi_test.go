@@ -143,6 +143,7 @@ func TestFAPI2Client(t *testing.T) {
 	t.Run("refresh", func(t *testing.T) {
 		b := newBrowser(t)
 		b.login("/fapi-refresh", "alex").want(t, 302)
+		record := auditSize(t)
 		before := wantBound(t, b.get("/fapi-refresh").echo(t))
 		env.provider.ResetRecords()
 		faults(t, provider.Fault{Name: "dpop-nonce", Endpoint: provider.EndpointToken, Value: "n4"})
@@ -155,6 +156,15 @@ func TestFAPI2Client(t *testing.T) {
 		}
 		if !refreshed {
 			t.Error("no refresh with a proof")
+		}
+		recorded := 0
+		for _, e := range auditSince(t, record) {
+			if e["event"] == "refresh" && e["method"] == "authorization_code" && e["subject"] != "" && e["session"] != "" && e["client"] != "" {
+				recorded++
+			}
+		}
+		if recorded == 0 {
+			t.Error("no refresh is in the record")
 		}
 	})
 	t.Run("grants with a proof, by metadata", func(t *testing.T) {

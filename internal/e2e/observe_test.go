@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -107,6 +108,40 @@ func TestFaultsStandInKongsErrorLog(t *testing.T) {
 	}
 	if !found {
 		t.Error("the error log has no error of the plugin")
+	}
+}
+
+// TestDenialIsOneLine: each denial is one line that says why, by which method
+// and where, and that holds nothing of the credential.
+func TestDenialIsOneLine(t *testing.T) {
+	token := mint(t, provider.TokenRequest{Claims: map[string]any{"scope": "openid"}})
+	const reason = "reason=missing_scopes"
+	denials := func() []string {
+		var all []string
+		for line := range strings.SplitSeq(env.log(), "\n") {
+			if strings.Contains(line, "request denied") && strings.Contains(line, reason) {
+				all = append(all, line)
+			}
+		}
+		return all
+	}
+	before := len(denials())
+	for range 3 {
+		newBrowser(t).get("/scoped", "Authorization", "Bearer "+token).want(t, 403)
+	}
+	until(t, "the lines", func() bool { return len(denials()) >= before+3 })
+	lines := denials()[before:]
+	if len(lines) != 3 {
+		t.Errorf("%d lines for 3 denials", len(lines))
+	}
+	id := regexp.MustCompile(`plugin_id=[0-9a-f-]{36} route_id=[0-9a-f-]{36} service_id=\S+ status=403 method=bearer ` + reason + ` error=`)
+	for _, line := range lines {
+		if !id.MatchString(line) {
+			t.Errorf("the line lacks something: %s", line)
+		}
+	}
+	if strings.Contains(env.log(), token) || strings.Contains(env.log(), token[strings.LastIndex(token, ".")+1:]) {
+		t.Error("the log holds the token")
 	}
 }
 

@@ -80,6 +80,8 @@ var elsewhere = map[string]string{
 	"openid-connect health -kong-prefix /run/openid-connect":                                    "cmd/openid-connect TestHealth",
 	"openid-connect -kong-prefix /run/openid-connect -socket-mode 0660 -admin-socket-mode 0660": "TestCompose, and the end-to-end tests",
 	"openid-connect doctor -issuer https://idp.example.com/realms/main":                         "cmd/openid-connect, the tests of doctor",
+	"openid-connect health -kong-prefix /usr/local/kong":                                        "cmd/openid-connect TestHealth",
+	"openid-connect doctor -kong-prefix /usr/local/kong -config kong.yml":                       "cmd/openid-connect, the tests of doctor",
 	"openid-connect doctor -config kong.yml":                                                    "cmd/openid-connect, the tests of doctor",
 }
 
@@ -102,6 +104,14 @@ func TestCommands(t *testing.T) {
 			}
 			if !listed(c) {
 				t.Errorf("%s: nobody runs %q", name, c)
+			}
+			if strings.HasPrefix(c, "make ") {
+				// Those that run elsewhere, or by hand, are targets at least.
+				cmd := exec.Command("make", "-n", strings.Fields(c)[1])
+				cmd.Dir = root
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%s: %s: %v\n%s", name, c, err, out)
+				}
 			}
 			if !strings.HasPrefix(c, "openid-connect ") {
 				continue
@@ -151,6 +161,12 @@ func TestParametersAndFlagsExist(t *testing.T) {
 	}
 	if len(known) < 200 {
 		t.Fatalf("only %d parameters are known", len(known))
+	}
+	for word := range reasons(t) {
+		known[word] = true
+	}
+	for _, word := range composed {
+		known[word] = true
 	}
 	flags := flagsOf(t)
 	code := regexp.MustCompile("`([^`\n]+)`")
@@ -308,5 +324,40 @@ func TestKubernetes(t *testing.T) {
 	if made == nil || made[1] != secret || !slices.Contains(lists[0], any(at(sidecar, "volumeMounts", 1, "mountPath").(string)+"/"+made[2])) ||
 		at(values, "deployment", "userDefinedVolumes", 1, "name") != at(sidecar, "volumeMounts", 1, "name") {
 		t.Errorf("the admin token: secret %s, made by %q, arguments %v", secret, made, lists[0])
+	}
+}
+
+// TestUnit: the systemd unit and kong.conf of the page about it are of one mind.
+func TestUnit(t *testing.T) {
+	unit := read(t, "docs/openid-connect.service")
+	setting := func(name string) string {
+		m := regexp.MustCompile(`(?m)^` + name + `=(.+)$`).FindStringSubmatch(unit)
+		if m == nil {
+			t.Fatalf("the unit has no %s", name)
+		}
+		return m[1]
+	}
+	start, known := setting("ExecStart"), flagsOf(t)
+	for _, m := range flagWord.FindAllStringSubmatch(start, -1) {
+		if !slices.Contains(known, m[1]) {
+			t.Errorf("the program has no flag %s", m[1])
+		}
+	}
+	binary, prefix := strings.Fields(start)[0], "/run/"+setting("RuntimeDirectory")
+	for _, want := range []string{"-kong-prefix " + prefix, "-state-dir /var/lib/" + setting("StateDirectory"), "-audit-log /var/log/" + setting("LogsDirectory") + "/"} {
+		if !strings.Contains(start, want) {
+			t.Errorf("%s is not in %s", want, start)
+		}
+	}
+	for _, line := range []string{
+		"pluginserver_openid_connect_query_cmd = " + binary + " -dump -kong-prefix " + prefix,
+		"pluginserver_openid_connect_socket = " + prefix + "/openid-connect.socket",
+	} {
+		if !strings.Contains(read(t, "docs/install.md"), "    "+line+"\n") {
+			t.Errorf("install.md lacks %q", line)
+		}
+	}
+	if strings.HasPrefix(binary, "/usr/local/bin/") {
+		t.Error("Kong launches what lies in /usr/local/bin")
 	}
 }
