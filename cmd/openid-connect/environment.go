@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -31,9 +32,9 @@ import (
 )
 
 const (
-	tokenCacheBytes = 64 << 20
+	defaultCacheMiB = 128
+	maxCacheMiB     = 64 << 10
 	tokenCacheAge   = time.Hour
-	openingsBytes   = 64 << 20
 	openingsAge     = 10 * time.Minute
 	maxReplays      = 1_000_000
 	adminGrace      = 5 * time.Second
@@ -73,6 +74,7 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
+	half := uint64(cmp.Or(o.cacheSize, defaultCacheMiB)) << 20 / 2
 	now := time.Now
 	b, err := backing.Open(backing.Options{
 		Prefix: o.prefix, Kong: kong, StateDir: o.stateDir, SealKeyFile: o.sealKeyFile, KeysFile: o.keysFile,
@@ -92,13 +94,13 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 	b.Connect(providers)
 	p.env = &plugin.Environment{
 		Providers:     providers,
-		Tokens:        token.NewCache(token.CacheOptions{Bytes: tokenCacheBytes, MaxAge: tokenCacheAge, Now: now}),
+		Tokens:        token.NewCache(token.CacheOptions{Bytes: half, MaxAge: tokenCacheAge, Now: now}),
 		Caches:        plugin.NewCaches(now),
 		Entities:      b.Entities,
 		Secrets:       backing.Secrets{Store: b.Store},
 		OwnSigner:     p.ownSigner,
 		UsedLogins:    session.NewUsed(now),
-		Openings:      session.NewOpenings(session.OpeningsOptions{Bytes: openingsBytes, MaxAge: openingsAge}),
+		Openings:      session.NewOpenings(session.OpeningsOptions{Bytes: half, MaxAge: openingsAge}),
 		Revocations:   b.Store,
 		SharedList:    b.Mode == "postgres",
 		DataPlane:     kong["role"] == "data_plane",

@@ -43,6 +43,7 @@ type options struct {
 	sessions   bool
 	trustedCA  string
 	maxHeader  int
+	cacheSize  int
 	timeout    time.Duration
 	drain      time.Duration
 
@@ -85,6 +86,7 @@ func flags(o *options, errs io.Writer) *flag.FlagSet {
 	f.StringVar(&o.auditLog, "audit-log", "off", "`file` that a record of logins, logouts, refreshes and refusals is appended to as JSON lines; \"stderr\" or \"off\"")
 	f.StringVar(&o.trustedCA, "trusted-ca", "", "comma-separated PEM `files` of authorities that sign providers' certificates; \"system\" for the system's (default: Kong's lua_ssl_trusted_certificate, else the system's)")
 	f.IntVar(&o.maxHeader, "max-header-line", 0, "`bytes` that one request header line may have, where large_client_header_buffers was raised (default 8192)")
+	f.IntVar(&o.cacheSize, "cache-memory", defaultCacheMiB, "`MiB` of memory for verified tokens and opened sessions, half for each")
 	f.DurationVar(&o.timeout, "event-timeout", 0, "`time` that one request may take in the plugin (default 30s, at most 55s)")
 	f.DurationVar(&o.drain, "drain-timeout", 20*time.Second, "`time` that requests under way have to end after SIGTERM")
 	f.Var(&o.settings, "kong-setting", "a setting of Kong's as `name=value`, in place of .kong_env's; may be repeated (database=off, pg_host=..., pg_password=...)")
@@ -230,6 +232,9 @@ func serve(ctx context.Context, o *options, info server.Info, errs io.Writer) er
 	mode, err := fileMode("-socket-mode", o.mode)
 	if err != nil {
 		return err
+	}
+	if o.cacheSize < 1 || o.cacheSize > maxCacheMiB {
+		return fmt.Errorf("-cache-memory %d: write a number of MiB from 1 to %d", o.cacheSize, maxCacheMiB)
 	}
 	if o.timeout < 0 || o.timeout > 55*time.Second {
 		return fmt.Errorf("-event-timeout %v: write at most 55s, as Kong gives up after 60s", o.timeout)

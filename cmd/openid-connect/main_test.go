@@ -86,7 +86,7 @@ func TestPrinted(t *testing.T) {
 	if code, _, errs := command(t, "", "serv"); code != 2 || !strings.Contains(errs, "serv") {
 		t.Errorf("unknown command: %d %s", code, errs)
 	}
-	for _, bad := range [][]string{{"-socket-mode", "worldwide"}, {"-event-timeout", "2m"}, {"-log-level", "loud"}} {
+	for _, bad := range [][]string{{"-socket-mode", "worldwide"}, {"-event-timeout", "2m"}, {"-cache-memory", "0"}, {"-cache-memory", "999999"}, {"-log-level", "loud"}} {
 		if code, _, errs := command(t, "", append(bad, "-kong-prefix", t.TempDir())...); code != 1 || !strings.Contains(errs, bad[0]) {
 			t.Errorf("%v: %d %s", bad, code, errs)
 		}

@@ -30,12 +30,23 @@ type Options struct {
 	Config  string // path of a declarative configuration
 	Workers int    // unless E2E_WORKERS says another number
 	Await   string // path that answers 401 once the plugin works
+	// CacheMemory is the plugin server's -cache-memory; 0 for its default.
+	CacheMemory int
 	// Settings of kong.conf that go before the harness's own, on a real Kong.
 	Settings map[string]string
 	Trusted  string // file of authorities that sign providers' certificates; "" for the system's
 	// Database is the cluster's; nil for none, or on a real Kong for one of the
 	// gateway's own with E2E_DATABASE=postgres.
 	Database *Database
+}
+
+// flags are those of the plugin server, for a gateway whose Admin API is at admin.
+func (o *Options) flags(admin string) []string {
+	f := []string{"-admin-api", "http://" + admin, "-audit-log", o.audit(), "-admin-sessions"}
+	if o.CacheMemory > 0 {
+		f = append(f, "-cache-memory", strconv.Itoa(o.CacheMemory))
+	}
+	return f
 }
 
 func (o *Options) audit() string { return filepath.Join(o.Dir, "audit.log") }
@@ -100,7 +111,7 @@ func sandbox(o Options) (*Gateway, error) {
 	}
 	admin := "127.0.0.1:" + strconv.Itoa(ports[0])
 	g, err := gateway.Start(gateway.Options{
-		KongEnv: kong, AdminAddr: admin, ProxyTLSAddr: "127.0.0.1:0", PluginArgs: []string{"-admin-api", "http://" + admin, "-audit-log", o.audit(), "-admin-sessions"},
+		KongEnv: kong, AdminAddr: admin, ProxyTLSAddr: "127.0.0.1:0", PluginArgs: o.flags(admin),
 		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log, HTTP2: true,
 	})
 	if err != nil {
@@ -136,7 +147,7 @@ func kong(o Options) (*Gateway, error) {
 		"anonymous_reports": "off", "nginx_worker_processes": strconv.Itoa(o.Workers), "plugins": "bundled,openid-connect", "log_level": "info",
 		"pluginserver_names":                    "openid-connect",
 		"pluginserver_openid_connect_socket":    prefix + "/openid-connect.socket",
-		"pluginserver_openid_connect_start_cmd": o.Plugin + " -kong-prefix " + prefix + " -log-level debug -admin-sessions -audit-log " + o.audit() + " -admin-api http://" + admin,
+		"pluginserver_openid_connect_start_cmd": o.Plugin + " -kong-prefix " + prefix + " -log-level debug " + strings.Join(o.flags(admin), " "),
 		"pluginserver_openid_connect_query_cmd": o.Plugin + " -dump -kong-prefix " + prefix,
 		"trusted_ips":                           TrustedPeer,
 		"real_ip_header":                        "X-Forwarded-For",

@@ -23,8 +23,9 @@ const (
 	settleMost = 30 * time.Second        // until every operation was right again on both nodes
 	quietTime  = 2 * time.Second
 	quietLong  = 5 * time.Second // where CHAOS_TIME is set
-	// Tokens of the logins live shorter than a round, so that what is cached of
-	// them has come to its steady size when the first is over.
+	// With caches this small, in MiB, and tokens of so few seconds, what is kept
+	// has come to its size when the first round is over.
+	chaosCaches = 8
 	chaosTokens = 30
 )
 
@@ -53,10 +54,10 @@ func TestChaos(t *testing.T) {
 		}
 		calm = quietLong
 	}
-	c := startWith(t, postgres(t), config+chaosRoutes)
+	c := startWith(t, postgres(t), config+chaosRoutes, chaosCaches)
 	c.lifetime(t, 4*3600)
 	ops := c.operations(t)
-	c.lifetime(t, chaosTokens)
+	c.lifetimes(t, chaosTokens, chaosTokens)
 	l := &traffic{stop: make(chan struct{}), sent: map[string]int{}, right: map[string]time.Time{}}
 	for n := range 4 {
 		l.wg.Go(func() { l.run(n, n%2, []*harness.Gateway{c.a, c.b}[n%2], ops) })

@@ -213,11 +213,12 @@ type cluster struct {
 
 func start(t *testing.T, database *harness.Database) *cluster {
 	t.Helper()
-	return startWith(t, database, config)
+	return startWith(t, database, config, 0)
 }
 
-// startWith is start with a declarative configuration of the test's own.
-func startWith(t *testing.T, database *harness.Database, config string) *cluster {
+// startWith is start with a declarative configuration of the test's own, and
+// with plugin servers of the given -cache-memory.
+func startWith(t *testing.T, database *harness.Database, config string, cacheMemory int) *cluster {
 	t.Helper()
 	c := &cluster{database: database, redis: testservers.StartRedis(t, testservers.RedisOptions{Persist: true}), memcached: testservers.StartMemcached(t, testservers.MemcachedOptions{})}
 	var err error
@@ -260,7 +261,7 @@ func startWith(t *testing.T, database *harness.Database, config string) *cluster
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if *g, err = harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: file, Workers: 2, Await: "/redis", Database: database}); err != nil {
+		if *g, err = harness.Start(harness.Options{Dir: dir, Plugin: plugin, Config: file, Workers: 2, Await: "/redis", Database: database, CacheMemory: cacheMemory}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup((*g).Stop)
@@ -272,9 +273,15 @@ func startWith(t *testing.T, database *harness.Database, config string) *cluster
 // that a token of a shorter life is due at once, and one of a longer is not.
 func (c *cluster) lifetime(t *testing.T, seconds int) {
 	t.Helper()
+	c.lifetimes(t, seconds, 0)
+}
+
+// lifetimes sets that of new ID tokens too; 0 is the provider's default.
+func (c *cluster) lifetimes(t *testing.T, access, id int) {
+	t.Helper()
 	for _, k := range provider.DefaultClients() {
 		if k.ID == "kong" {
-			k.AccessTokenSeconds = seconds
+			k.AccessTokenSeconds, k.IDTokenSeconds = access, id
 			if err := c.provider.SetClient(k); err != nil {
 				t.Fatal(err)
 			}
