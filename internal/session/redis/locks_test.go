@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"kong-openid-connect/internal/redisconn"
 	"kong-openid-connect/internal/session/redis"
 	"kong-openid-connect/internal/store"
+	"kong-openid-connect/internal/store/storetest"
 	"kong-openid-connect/internal/testservers"
 )
 
@@ -36,28 +35,7 @@ func never(t *testing.T) func(context.Context) ([]byte, error) {
 func TestCase48OneRefreshOnTwoNodes(t *testing.T) {
 	a, b, _ := twoNodes(t)
 	for round := range 100 {
-		var runs atomic.Int32
-		var wg sync.WaitGroup
-		for i := range 20 {
-			l := a
-			if i%2 == 1 {
-				l = b
-			}
-			wg.Go(func() {
-				v, err := l.Once(t.Context(), fmt.Sprint("refresh", round), 20*time.Second, 10*time.Second, func(context.Context) ([]byte, error) {
-					runs.Add(1)
-					wait(5 * time.Millisecond)
-					return []byte(fmt.Sprint("result", round)), nil
-				})
-				if err != nil || string(v) != fmt.Sprint("result", round) {
-					t.Errorf("round %d: %q, %v", round, v, err)
-				}
-			})
-		}
-		wg.Wait()
-		if runs.Load() != 1 {
-			t.Fatalf("round %d: ran %d times", round, runs.Load())
-		}
+		storetest.OneRun(t, 20, fmt.Sprint("refresh", round), func() { wait(5 * time.Millisecond) }, a, b)
 	}
 }
 
@@ -234,27 +212,9 @@ func TestLockLimits(t *testing.T) {
 func TestAClaimIsMadeOnceOnTwoNodes(t *testing.T) {
 	a, b, s := twoNodes(t)
 	for round := range 20 {
-		var first atomic.Int32
-		var wg sync.WaitGroup
-		for i := range 10 {
-			l := a
-			if i%2 == 1 {
-				l = b
-			}
-			wg.Go(func() {
-				ok, err := l.Claim(t.Context(), fmt.Sprint("login", round), time.Minute)
-				if err != nil {
-					t.Error(err)
-				}
-				if ok {
-					first.Add(1)
-				}
-			})
-		}
-		wg.Wait()
-		if first.Load() != 1 {
-			t.Fatalf("round %d: claimed %d times", round, first.Load())
-		}
+		storetest.FirstOfMany(t, 10, func(i int) (bool, error) {
+			return []*redis.Locks{a, b}[i%2].Claim(t.Context(), fmt.Sprint("login", round), time.Minute)
+		})
 	}
 	if ttl := s.MustDo("TTL", "sessions:lock:login0"); ttl != "60" && ttl != "59" {
 		t.Errorf("kept for %s s", ttl)

@@ -150,25 +150,7 @@ func TestCase48OneOfManyOnTwoNodes(t *testing.T) {
 	a, b := openStore(t, kong, Options{}), openStore(t, kong, Options{})
 	ready(t, a, b)
 	for round := range 100 {
-		key := fmt.Sprint("refresh ", round)
-		var runs atomic.Int32
-		var wg sync.WaitGroup
-		for i := range 20 {
-			st := []*Store{a, b}[i%2]
-			wg.Go(func() {
-				v, err := st.Once(context.Background(), key, 10*time.Second, 10*time.Second, func(context.Context) ([]byte, error) {
-					runs.Add(1)
-					return []byte(key), nil
-				})
-				if err != nil || string(v) != key {
-					t.Errorf("%s: %q, %v", key, v, err)
-				}
-			})
-		}
-		wg.Wait()
-		if runs.Load() != 1 {
-			t.Fatalf("%s ran %d times", key, runs.Load())
-		}
+		storetest.OneRun(t, 20, fmt.Sprint("refresh ", round), nil, a, b)
 	}
 }
 
@@ -178,24 +160,9 @@ func TestAClaimIsMadeOnceOnTwoNodes(t *testing.T) {
 	a, b := openStore(t, kong, Options{}), openStore(t, kong, Options{})
 	ready(t, a, b)
 	for round := range 20 {
-		var first atomic.Int32
-		var wg sync.WaitGroup
-		for i := range 10 {
-			st := []*Store{a, b}[i%2]
-			wg.Go(func() {
-				ok, err := st.Claim(context.Background(), fmt.Sprint("login ", round), time.Minute)
-				if err != nil {
-					t.Error(err)
-				}
-				if ok {
-					first.Add(1)
-				}
-			})
-		}
-		wg.Wait()
-		if first.Load() != 1 {
-			t.Fatalf("round %d: claimed %d times", round, first.Load())
-		}
+		storetest.FirstOfMany(t, 10, func(i int) (bool, error) {
+			return []*Store{a, b}[i%2].Claim(context.Background(), fmt.Sprint("login ", round), time.Minute)
+		})
 	}
 	if ok, err := a.Claim(t.Context(), "short", time.Millisecond); !ok || err != nil {
 		t.Fatalf("%v, %v", ok, err)
