@@ -1,9 +1,12 @@
 package rp
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"kong-openid-connect/internal/claims"
+	"kong-openid-connect/internal/token"
 )
 
 // Whoever can plant cookies, from a sibling host say, begins a login under a
@@ -65,4 +68,65 @@ func TestClientCannotStandInForAClaimInAuthorization(t *testing.T) {
 	} else if v, _ := set(d, "Authorization"); v != "Bearer t" {
 		t.Errorf("the service gets %q", v)
 	}
+}
+
+// refusingUserInfo is a provider whose userinfo endpoint fails with err.
+type refusingUserInfo struct {
+	codeProvider
+	err error
+}
+
+func (p *refusingUserInfo) UserInfo(context.Context, token.Opaque, string, time.Time, Forward) (*UserInfo, error) {
+	return nil, p.err
+}
+
+// A claim that forbids the request must not be missed because its source can be
+// kept from answering, as by asking it too often.
+func TestForbiddenClaimIsNotMissedWhenItsSourceFails(t *testing.T) {
+	login := func(pr Provider, opaque string) *Policy {
+		p := codePolicy(&fakeLogins{outcome: LoginFound, login: Login{ID: "1"}})
+		switch pr := pr.(type) {
+		case *refusingUserInfo:
+			pr.answer = TokenResponse{AccessToken: token.Opaque(opaque), IDToken: "i.d.t"}
+		case *sourceProvider:
+			pr.answer = TokenResponse{AccessToken: token.Opaque(opaque), IDToken: "i.d.t"}
+		}
+		p.Provider, p.SearchUserInfo, p.Claims.Forbidden = pr, true, []string{"blocked"}
+		return p
+	}
+	for _, c := range []struct {
+		name, token string
+		err         error
+		status      int // 0: let through
+	}{
+		{"outage", "opaque", &Error{Description: "down", Reason: "provider_unavailable"}, 500},
+		{"refusal", "opaque", &Error{Kind: Unauthorized, Description: "refused", Reason: "provider_refused"}, 401},
+		{"no such endpoint", "opaque", ErrNoEndpoint, 0},
+		{"the claims of a JWT count", jws, &Error{Description: "down", Reason: "provider_unavailable"}, 0},
+	} {
+		t.Run("userinfo: "+c.name, func(t *testing.T) {
+			d := login(&refusingUserInfo{err: c.err}, c.token).Decide(t.Context(), newRequest("GET", "/", "code=c&state=st", nil))
+			if got := statusOf(d); got != c.status {
+				t.Errorf("status %d, want %d (%v)", got, c.status, d.Err)
+			}
+		})
+	}
+	for name, endpoint := range map[string]string{"a source that fails": "https://down", "a source that does not tell": "https://ok"} {
+		t.Run(name, func(t *testing.T) {
+			id := overage(map[string]any{"blocked": "a"}, map[string]any{"a": map[string]any{"endpoint": endpoint}})
+			pr := &sourceProvider{id: id, answers: map[string]claims.Object{"https://ok": {}}}
+			p := login(pr, "opaque")
+			p.SearchUserInfo, p.DistributedClaims = false, true
+			if d := p.Decide(t.Context(), newRequest("GET", "/", "code=c&state=st", nil)); statusOf(d) != 403 {
+				t.Errorf("status %d, want 403 (%v)", statusOf(d), d.Err)
+			}
+		})
+	}
+}
+
+func statusOf(d *Decision) int {
+	if d.Respond == nil {
+		return 0
+	}
+	return d.Respond.Status
 }

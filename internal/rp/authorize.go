@@ -57,6 +57,14 @@ func (id *Identity) have(r *Requirement) []string {
 	return nil
 }
 
+// pointsTo reports whether o says that another source has a claim. What that
+// source answers, if it does, makes no difference.
+func pointsTo(o claims.Object, name string) bool {
+	names, _ := o["_claim_names"].(map[string]any)
+	_, ok := names[name]
+	return ok
+}
+
 // carries reports whether a top-level claim is there at all, null included (U60).
 func (id *Identity) carries(name string) bool {
 	if id.Access != nil {
@@ -72,14 +80,14 @@ func (id *Identity) carries(name string) bool {
 			if _, ok := id.ID.Claims[name]; ok {
 				return true
 			}
-			if _, ok := id.idExtra[name]; ok {
+			if id.followed && pointsTo(id.ID.Claims, name) {
 				return true
 			}
 		}
 		if _, ok := id.UserInfo[name]; ok {
 			return true
 		}
-		if _, ok := id.userInfoExtra[name]; ok {
+		if id.followed && pointsTo(id.UserInfo, name) {
 			return true
 		}
 	}

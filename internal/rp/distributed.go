@@ -38,6 +38,7 @@ func (x *Exchange) collect(ctx context.Context, id *Identity) {
 	if !x.Policy.DistributedClaims {
 		return
 	}
+	id.followed = true
 	ctx, cancel := context.WithTimeout(ctx, sourcesBudget)
 	defer cancel()
 	left := maxSources

@@ -79,7 +79,8 @@ func identityHeader(name string) bool {
 }
 
 // strip clears every spelling of the headers that a client may not send.
-// mapped limits it to the names that this configuration sets.
+// mapped limits it to the names that this configuration sets, and to spellings
+// of identity headers that no earlier plugin of Kong's uses.
 func (x *Exchange) strip(e *HeaderEdits, mapped bool) {
 	guard := x.Policy.Headers.guard
 	for name := range x.Request.Header {
@@ -87,7 +88,7 @@ func (x *Exchange) strip(e *HeaderEdits, mapped bool) {
 		if strings.IndexByte(name, '_') >= 0 {
 			c = strings.ReplaceAll(name, "_", "-")
 		}
-		if guard[c] || !mapped && identityHeader(c) {
+		if guard[c] || (!mapped || c != name) && identityHeader(c) {
 			e.Clear = append(e.Clear, name)
 		}
 	}

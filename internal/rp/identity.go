@@ -35,8 +35,9 @@ type Identity struct {
 	replay         []Field    // token_headers_replay
 	userInfoSource bool       // userinfo counts as a claim source
 
-	// Claims that the ID token and userinfo only point to.
+	// Claims that the ID token and userinfo only point to, where that is followed.
 	idExtra, userInfoExtra claims.Object
+	followed               bool
 }
 
 // ownDPoP reports whether the access token is bound to this program's own DPoP

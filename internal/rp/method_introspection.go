@@ -87,6 +87,9 @@ func (x *Exchange) learn(ctx context.Context, id *Identity) error {
 	f := x.forwardUserInfo(ctx)
 	f.Bound = id.ownDPoP()
 	ui, err := p.Provider.UserInfo(ctx, id.AccessToken, idSubject(id), id.Expiry, f)
+	if err != nil && len(p.Claims.Forbidden) > 0 && id.Access == nil && id.Introspection == nil && !errors.Is(err, ErrNoEndpoint) {
+		return asError(err) // what is forbidden may stand there
+	}
 	if err != nil {
 		p.warn(ctx, "userinfo could not be had; the request goes on without it", "error", err)
 		return nil

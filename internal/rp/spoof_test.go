@@ -54,7 +54,8 @@ func pick(r *rand.Rand, list []string) []string {
 // Whatever the configuration, no value that a client sends in a mapped header
 // or in one of identity reaches the service: on success, failure, anonymous
 // and preflight paths. Where this plugin stands aside for an earlier one, that
-// plugin's headers stay, and only the mapped names are taken out.
+// plugin's headers stay, and only the mapped names and spellings that no plugin
+// of Kong's uses are taken out.
 func TestNothingSpoofedGetsThrough(t *testing.T) {
 	names := []string{"X-User", "X-Email", "X-Deep-Claim-Name", "Remote-User", "X-Access-Token", "X-Id-Token", "X-Userinfo", "X-Introspection", "Session-Id", "X-Consumer-Username", "X-A_B", "user"}
 	sources := []Source{FromClaim, FromAccessToken, FromIDToken, FromRefreshToken, FromAccessTokenJWK, FromIDTokenJWK, FromIntrospection, FromUserInfo, FromIntrospectionJWT, FromUserInfoJWT, FromSession}
@@ -121,7 +122,7 @@ func TestNothingSpoofedGetsThrough(t *testing.T) {
 		for name, values := range got {
 			c := Canonical(name)
 			identity := slices.Contains(identityHeaders, c)
-			if d.Reason == "authenticated_before" && identity && !slices.Contains(mapped, c) {
+			if d.Reason == "authenticated_before" && identity && c == name && !slices.Contains(mapped, c) {
 				continue
 			}
 			if slices.Contains(values, spoof) && (identity || slices.Contains(mapped, c)) {
@@ -133,7 +134,7 @@ func TestNothingSpoofedGetsThrough(t *testing.T) {
 		}
 		if d.Reason == "authenticated_before" {
 			for name := range h {
-				if c := Canonical(name); slices.Contains(identityHeaders, c) && !slices.Contains(mapped, c) && got[name] == nil {
+				if c := Canonical(name); c == name && slices.Contains(identityHeaders, c) && !slices.Contains(mapped, c) && got[name] == nil {
 					t.Fatalf("seed %d: %s of an earlier plugin is gone", seed, name)
 				}
 			}
