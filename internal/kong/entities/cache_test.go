@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"kong-openid-connect/internal/fault"
 )
 
 // counting is Lookups that count and answer what they are told.
@@ -255,5 +257,32 @@ func BenchmarkCached(b *testing.B) {
 		if _, err := c.ConsumerByUsername(b.Context(), "ws", "bob", false); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// broken is Lookups that panic while they are.
+type broken struct {
+	counting
+	now bool
+}
+
+func (b *broken) OAuth2Token(ctx context.Context, ws, value string) (*OAuth2Token, error) {
+	if b.now {
+		panic("secret")
+	}
+	return b.counting.OAuth2Token(ctx, ws, value)
+}
+
+// Case 65: a fault while an entity is looked up ends that request alone. It is
+// no answer: neither a token nor that there is none.
+func TestCase65PanicInALookup(t *testing.T) {
+	next := &broken{counting: counting{token: &OAuth2Token{ID: "t", CreatedAt: time.Unix(1000, 0)}}, now: true}
+	c := NewCache(next, 0, func() time.Time { return time.Unix(1000, 0) })
+	if v, err := c.OAuth2Token(t.Context(), "", "x"); v != nil || !errors.Is(err, fault.ErrPanicked) || errors.Is(err, ErrNotFound) {
+		t.Fatalf("%v, %v", v, err)
+	}
+	next.now = false
+	if v, err := c.OAuth2Token(t.Context(), "", "x"); err != nil || v.ID != "t" {
+		t.Errorf("afterwards: %v, %v", v, err)
 	}
 }
