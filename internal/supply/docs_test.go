@@ -78,7 +78,7 @@ var here = []string{"openid-connect check kong.yml", "openid-connect check docs/
 // elsewhere are commands of the plugin server that its own tests run.
 var elsewhere = map[string]string{
 	"openid-connect health -kong-prefix /run/openid-connect":                                    "cmd/openid-connect TestHealth",
-	"openid-connect -kong-prefix /run/openid-connect -socket-mode 0660 -admin-socket-mode 0660": "TestCompose, and the end-to-end tests",
+	"openid-connect -kong-prefix /run/openid-connect -socket-mode 0660 -admin-socket-mode 0660": "internal/e2e TestProcessOfItsOwn on a real Kong",
 	"openid-connect doctor -issuer https://idp.example.com/realms/main":                         "cmd/openid-connect, the tests of doctor",
 	"openid-connect health -kong-prefix /usr/local/kong":                                        "cmd/openid-connect TestHealth",
 	"openid-connect doctor -kong-prefix /usr/local/kong -config kong.yml":                       "cmd/openid-connect, the tests of doctor",

@@ -32,7 +32,8 @@ type Options struct {
 	Await   string // path that answers 401 once the plugin works
 	// CacheMemory is the plugin server's -cache-memory; 0 for its default.
 	CacheMemory int
-	// Settings of kong.conf that go before the harness's own, on a real Kong.
+	// Settings of kong.conf that go before the harness's own, on a real Kong; an
+	// empty one leaves the harness's out.
 	Settings map[string]string
 	Trusted  string // file of authorities that sign providers' certificates; "" for the system's
 	// Database is the cluster's; nil for none, or on a real Kong for one of the
@@ -165,6 +166,7 @@ func kong(o Options) (*Gateway, error) {
 		conf["nginx_user"] = "root root"
 	}
 	maps.Copy(conf, o.Settings)
+	maps.DeleteFunc(conf, func(_, v string) bool { return v == "" })
 	undo := func() {}
 	database := o.Database
 	if database == nil && withDatabase() {
