@@ -63,7 +63,7 @@ var errPayload = errors.New("the session's payload is of another version")
 // opened is what a payload was decoded to. Requests share it: it is never changed.
 type opened struct {
 	tokens rp.StoredTokens
-	read   rp.ReadTokens
+	read   *rp.ReadTokens
 }
 
 // decodePayload is session.Config.Decode.
@@ -72,7 +72,8 @@ func decodePayload(data []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{tokens: t}, nil
+	read := rp.NewReadTokens(&t)
+	return &opened{t, read}, nil
 }
 
 // unpack returns what o keeps, and what was read of it before; nil where that is not kept.
@@ -80,7 +81,7 @@ func unpack(o *session.Session) (rp.StoredTokens, *rp.ReadTokens, error) {
 	var t rp.StoredTokens
 	var read *rp.ReadTokens
 	if d, ok := o.Decoded().(*opened); ok {
-		t, read = d.tokens, &d.read
+		t, read = d.tokens, d.read
 	} else {
 		var err error
 		if t, err = unpackTokens(o.Data); err != nil {

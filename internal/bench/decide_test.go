@@ -8,6 +8,7 @@ import (
 	"kong-openid-connect/internal/kong/server"
 	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/sandbox/provider"
+	"kong-openid-connect/internal/testservers"
 )
 
 func newBed(b testing.TB) *Bed {
@@ -110,17 +111,31 @@ func BenchmarkDecideBearerUncached(b *testing.B) {
 
 func BenchmarkDecideSessionCookie(b *testing.B) {
 	bed := newBed(b)
-	i := start(b, bed.Plugin(), bed.Login())
+	decideSession(b, bed, bed.Login())
+}
+
+// BenchmarkDecideSessionCookieAnew opens the session for each request, as for one
+// that comes for the first time, or after more others than are kept.
+func BenchmarkDecideSessionCookieAnew(b *testing.B) {
+	bed := newBed(b)
+	bed.env.Openings = nil
+	decideSession(b, bed, bed.Login())
+}
+
+func BenchmarkDecideSessionRedis(b *testing.B) {
+	s := testservers.StartRedis(b, testservers.RedisOptions{})
+	bed := newBed(b)
+	decideSession(b, bed, InRedis(bed.Login(), s.Host, s.Port))
+}
+
+func decideSession(b *testing.B, bed *Bed, c fromkong.Config) {
+	b.Helper()
+	i := start(b, bed.Plugin(), c)
 	in, err := bed.LogIn(b.Context(), i)
 	if err != nil {
 		b.Fatal(err)
 	}
-	tokens, err := bed.SessionTokens(b.Context(), in)
-	if err != nil {
-		b.Fatal(err)
-	}
 	decide(b, i, 0, nothing, in)
-	b.ReportMetric(float64(tokens), "token-B")
 	b.ReportMetric(float64(len(in.Header["cookie"][0])), "cookie-B")
 }
 

@@ -152,7 +152,7 @@ next:
 			continue
 		}
 		if rules[i].Bearer {
-			v = x.bearerValue(v)
+			v = x.bearerValue(v, id.Session)
 		}
 		if len(v) > rules[i].limit(x.Policy) {
 			long = rules[i].Name
@@ -169,14 +169,22 @@ next:
 	return out, long
 }
 
-// bearerValue returns token with its scheme: what the client sent, where that
-// is the same, as tokens are long.
-func (x *Exchange) bearerValue(token string) string {
-	const scheme = "Bearer "
-	if v := x.Request.Header.Get("authorization"); len(v) == len(scheme)+len(token) && v[:len(scheme)] == scheme && v[len(scheme):] == token {
+const bearerScheme = "Bearer "
+
+// bearerValue returns token with its scheme: what the client sent or the
+// session has, where that is the same, as tokens are long.
+func (x *Exchange) bearerValue(token string, s *Session) string {
+	if v := x.Request.Header.Get("authorization"); isBearer(v, token) {
 		return v
 	}
-	return scheme + token
+	if s != nil && s.Read != nil && isBearer(s.Read.bearer, token) {
+		return s.Read.bearer
+	}
+	return bearerScheme + token
+}
+
+func isBearer(v, token string) bool {
+	return len(v) == len(bearerScheme)+len(token) && v[:len(bearerScheme)] == bearerScheme && v[len(bearerScheme):] == token
 }
 
 func (x *Exchange) headerValue(r *HeaderRule, id *Identity) (string, bool) {

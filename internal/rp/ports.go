@@ -181,7 +181,18 @@ type Session struct {
 // ReadTokens keeps what the tokens of a session say, for all requests that come
 // with the same session: what was read of a token depends on nothing else. The
 // zero value has read none. Its tokens are shared and must not be changed.
-type ReadTokens struct{ access, id atomic.Pointer[token.Token] }
+type ReadTokens struct {
+	access, id atomic.Pointer[token.Token]
+	bearer     string // the access token as an Authorization header has it
+}
+
+// NewReadTokens has read none of t, whose access token shares its memory with
+// the header that services get.
+func NewReadTokens(t *StoredTokens) *ReadTokens {
+	r := &ReadTokens{bearer: bearerScheme + t.AccessToken.Reveal()}
+	t.AccessToken = token.Opaque(r.bearer[len(bearerScheme):])
+	return r
+}
 
 // StoredTokens is what a session keeps.
 type StoredTokens struct {

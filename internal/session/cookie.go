@@ -56,8 +56,14 @@ func readJar(lines []string, wanted func(name string) bool) jar {
 
 // sealedText says whether s holds nothing but the characters of our cookies.
 func sealedText(s string) bool {
+	// A set of bits: characters that come at random make a processor guess comparisons wrong.
+	const letters = 1<<26 - 1
+	allowed := [4]uint64{
+		1<<'-' | 1<<'.' | 1<<'=' | (1<<10-1)<<'0',
+		letters<<('A'-64) | 1<<('_'-64) | letters<<('a'-64) | 1<<('~'-64),
+	}
 	for i := range len(s) {
-		if c := s[i]; !isBase64URL(c) && c != '=' && c != '.' && c != '~' {
+		if c := s[i]; allowed[c>>6]>>(c&63)&1 == 0 {
 			return false
 		}
 	}

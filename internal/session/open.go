@@ -196,7 +196,7 @@ func (m *Manager) openSegment(ctx context.Context, in Input, seg segment, rememb
 		var record []byte
 		if known != nil && m.joint != nil {
 			n := &known.payload.names
-			record, ended, err = m.joint.GetEnded(ctx, m.storageKey(&h), time.UnixMilli(known.payload.began), n.subject, n.keys...)
+			record, ended, err = m.joint.GetEnded(ctx, known.stored, time.UnixMilli(known.payload.began), n.subject, n.keys...)
 			asked = true
 		} else {
 			record, err = m.c.Store.Get(ctx, m.storageKey(&h))
@@ -234,7 +234,7 @@ func (m *Manager) openSegment(ctx context.Context, in Input, seg segment, rememb
 		if p == nil {
 			return nil, BadPayload, nil
 		}
-		known = newOpening(m.scope, h, key, bound, s.record, p)
+		known = m.newOpening(h, key, bound, s.record, p)
 	}
 	s.take(known)
 	if !asked {

@@ -29,6 +29,8 @@ type openingKey [sha256.Size]byte
 // opening is what the text of one session was opened to. It is never changed.
 type opening struct {
 	scope   uint64
+	id      string // Session.ID
+	stored  string // the name of its record; "" without a Store
 	h       header
 	key     int               // of the ring
 	bound   string            // the properties of the request that it is bound to
@@ -114,10 +116,10 @@ func (m *Manager) recall(text string, remember bool) *opening {
 	return e
 }
 
-func newOpening(scope uint64, h header, key int, bound string, record []byte, p *payload) *opening {
-	o := &opening{scope: scope, h: h, key: key, bound: bound, payload: p}
+func (m *Manager) newOpening(h header, key int, bound string, record []byte, p *payload) *opening {
+	o := &opening{scope: m.scope, id: h.public(), h: h, key: key, bound: bound, payload: p}
 	if record != nil {
-		o.record = sha256.Sum256(record)
+		o.stored, o.record = m.storageKey(&h), sha256.Sum256(record)
 	}
 	return o
 }

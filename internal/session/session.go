@@ -88,8 +88,11 @@ func (s *Session) Decoded() any { return s.decoded }
 
 // ID is the session's id in base64url, or "" before the first Save. A renewed session has a new one.
 func (s *Session) ID() string {
-	if !s.opened {
+	switch {
+	case !s.opened:
 		return ""
+	case s.opening != nil:
+		return s.opening.id
 	}
 	return s.h.public()
 }
