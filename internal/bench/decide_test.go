@@ -111,7 +111,12 @@ func BenchmarkDecideBearerUncached(b *testing.B) {
 
 func BenchmarkDecideSessionCookie(b *testing.B) {
 	bed := newBed(b)
-	decideSession(b, bed, bed.Login())
+	in := decideSession(b, bed, bed.Login())
+	tokens, err := bed.SessionTokens(b.Context(), in)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(tokens), "token-B")
 }
 
 // BenchmarkDecideSessionCookieAnew opens the session for each request, as for one
@@ -128,7 +133,7 @@ func BenchmarkDecideSessionRedis(b *testing.B) {
 	decideSession(b, bed, InRedis(bed.Login(), s.Host, s.Port))
 }
 
-func decideSession(b *testing.B, bed *Bed, c fromkong.Config) {
+func decideSession(b *testing.B, bed *Bed, c fromkong.Config) *Call {
 	b.Helper()
 	i := start(b, bed.Plugin(), c)
 	in, err := bed.LogIn(b.Context(), i)
@@ -137,6 +142,7 @@ func decideSession(b *testing.B, bed *Bed, c fromkong.Config) {
 	}
 	decide(b, i, 0, nothing, in)
 	b.ReportMetric(float64(len(in.Header["cookie"][0])), "cookie-B")
+	return in
 }
 
 func BenchmarkDecideLoginRedirect(b *testing.B) {

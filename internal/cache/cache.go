@@ -1,6 +1,6 @@
 // Package cache keeps answers that were paid for: bounded in bytes, each with
 // an expiry of its own, one load at a time for a key. It owns otter together
-// with package token. Imported by plugin; imports nothing of ours.
+// with packages token and session. Imported by plugin; imports nothing of ours.
 package cache
 
 import (

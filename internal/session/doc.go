@@ -16,6 +16,9 @@
 //	cookie  = count segment *( "~" segment )   ; split over name, name2 ... name9
 //	segment = header [ "." payload ]
 //
+// What a session was opened to is kept for its next requests (Openings), each of
+// which is examined like the first.
+//
 // Imported by the adapter of package rp and by the wiring; imports nothing of
 // this module. It is the only package that imports securecookie.
 package session
