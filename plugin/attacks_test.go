@@ -141,3 +141,36 @@ func TestSessionOfABearerTokenHoldsItsRules(t *testing.T) {
 	w.send(decisionRequest{Target: "/", Cookies: true})
 	w.want(401)
 }
+
+// Case 49: a session ends with its refresh token, and with nothing else that the
+// token endpoint may say: a secret that was changed, or a firewall in between,
+// must not log everybody out.
+func TestCase49OnlyAVerdictOnTheRefreshTokenEndsASession(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		fault  provider.Fault
+		status int
+	}{
+		{"invalid_grant", provider.Fault{Name: "status", Status: 400, Value: "invalid_grant"}, 401},
+		{"another word for it", provider.Fault{Name: "status", Status: 400, Value: "interaction_required"}, 401},
+		{"the client's secret was changed", provider.Fault{Name: "status", Status: 401, Value: "invalid_client"}, 0},
+		{"the client may not", provider.Fault{Name: "status", Status: 400, Value: "unauthorized_client"}, 0},
+		{"a firewall", provider.Fault{Name: "body", Status: 403, Value: "<html>Forbidden</html>"}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := started(t, alwaysDue())
+			w.lifetime(100)
+			w.send(decisionRequest{Target: "/", Headers: map[string]string{"authorization": "{{basic alex doe}}"}})
+			w.want(0)
+			c.fault.Endpoint = provider.EndpointToken
+			if err := w.main.Faults().Set(c.fault); err != nil {
+				t.Fatal(err)
+			}
+			w.send(withCookies)
+			w.want(c.status)
+			if ended := w.jar["session"] == ""; ended != (c.status != 0) {
+				t.Errorf("the session has ended: %v", ended)
+			}
+		})
+	}
+}

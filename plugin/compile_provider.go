@@ -274,7 +274,19 @@ func (p *relyingProvider) RedeemCode(ctx context.Context, client int, code token
 
 // Refresh implements rp.Provider.
 func (p *relyingProvider) Refresh(ctx context.Context, client int, refresh token.Opaque) (*rp.TokenResponse, error) {
-	return p.token(ctx, client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}})
+	r, err := p.token(ctx, client, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}})
+	return r, notTheToken(err)
+}
+
+// notTheToken makes a refusal that is no verdict on the refresh token this side's
+// or the provider's fault: of the client, or by something in between that does
+// not speak OAuth.
+func notTheToken(err error) error {
+	e, ok := errors.AsType[*op.Error](err)
+	if !ok || e.Kind != op.Refused || e.Code != "" && e.Code != "invalid_client" && e.Code != "unauthorized_client" {
+		return err
+	}
+	return &rp.Error{Description: "the provider refused this relying party at the " + e.Call + ": check client_id, client_secret and client_auth", Reason: "client_refused", Err: err}
 }
 
 func (p *relyingProvider) token(ctx context.Context, client int, form url.Values) (*rp.TokenResponse, error) {
