@@ -32,8 +32,10 @@ type Options struct {
 	Await   string // path that answers 401 once the plugin works
 	// CacheMemory is the plugin server's -cache-memory; 0 for its default.
 	CacheMemory int
-	// Settings of kong.conf that go before the harness's own, on a real Kong; an
-	// empty one leaves the harness's out.
+	// Shared is the -kong-prefix of a plugin server that somebody else runs; "":
+	// the gateway launches one.
+	Shared string
+	// Settings of kong.conf that go before the harness's own, on a real Kong.
 	Settings map[string]string
 	Trusted  string // file of authorities that sign providers' certificates; "" for the system's
 	// Database is the cluster's; nil for none, or on a real Kong for one of the
@@ -48,6 +50,14 @@ func (o *Options) flags(admin string) []string {
 		f = append(f, "-cache-memory", strconv.Itoa(o.CacheMemory))
 	}
 	return f
+}
+
+// socket is the plugin server's where somebody else runs it, "" otherwise.
+func (o *Options) socket() string {
+	if o.Shared == "" {
+		return ""
+	}
+	return filepath.Join(o.Shared, "openid-connect.socket")
 }
 
 func (o *Options) audit() string { return filepath.Join(o.Dir, "audit.log") }
@@ -113,7 +123,7 @@ func sandbox(o Options) (*Gateway, error) {
 	admin := "127.0.0.1:" + strconv.Itoa(ports[0])
 	g, err := gateway.Start(gateway.Options{
 		KongEnv: kong, AdminAddr: admin, ProxyTLSAddr: "127.0.0.1:0", PluginArgs: o.flags(admin),
-		Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log, HTTP2: true,
+		External: o.Shared != "", Socket: o.socket(), Config: o.Config, Plugin: o.Plugin, Workers: o.Workers, TrustedIPs: []string{TrustedPeer}, RealIPHeader: "X-Forwarded-For", Log: &log, HTTP2: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, log.String())
@@ -165,8 +175,12 @@ func kong(o Options) (*Gateway, error) {
 	if os.Getuid() == 0 {
 		conf["nginx_user"] = "root root"
 	}
+	if o.Shared != "" {
+		delete(conf, "pluginserver_openid_connect_start_cmd")
+		conf["pluginserver_openid_connect_query_cmd"] = o.Plugin + " -dump -kong-prefix " + o.Shared
+		conf["pluginserver_openid_connect_socket"] = o.socket()
+	}
 	maps.Copy(conf, o.Settings)
-	maps.DeleteFunc(conf, func(_, v string) bool { return v == "" })
 	undo := func() {}
 	database := o.Database
 	if database == nil && withDatabase() {
