@@ -285,6 +285,9 @@ func (p *Provider) discover(ctx context.Context) (*Metadata, error) {
 // accept judges a discovery document.
 func (p *Provider) accept(ctx context.Context, doc claims.Object) (*Metadata, error) {
 	m := readMetadata(doc)
+	if m.Issuer == "" && m.JWKSURI == "" && m.Endpoints == (Endpoints{}) {
+		return nil, &Error{Call: "discovery", Host: hostOf(p.config.Issuer), Status: http.StatusOK, Err: errors.New("its answer names neither an issuer nor any endpoint")}
+	}
 	if p.config.VerifyParameters {
 		if err := p.config.verifyParameters(m); err != nil {
 			return nil, &Error{Call: "discovery", Kind: Misconfigured, Host: hostOf(p.config.Issuer), Err: fmt.Errorf("verify_parameters: %w", err)}

@@ -109,6 +109,31 @@ func TestCase40ProviderDown(t *testing.T) {
 	}
 }
 
+// Case 40: an answer that is JSON and no metadata, as of a page for maintenance,
+// takes neither keys nor endpoints away.
+func TestCase40AnswerThatIsNoMetadata(t *testing.T) {
+	k := newKey(t, "k")
+	i := newIDP(t, k)
+	w := newWorld()
+	p := w.provider(t, config(i.URL))
+	good := k.sign(t, map[string]any{"iss": i.URL})
+	if err := verify(t.Context(), p, good); err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{`{}`, `{"message":"maintenance"}`, `{"jwks_uri":7,"token_endpoint":"javascript:alert(1)"}`} {
+		i.answer(discoveryPath, 200, body)
+		w.Advance(2 * time.Hour)
+		// An unknown key has everything asked for anew.
+		_ = verify(t.Context(), p, newKey(t, "new").sign(t, map[string]any{"iss": i.URL}))
+		if err := verify(t.Context(), p, good); err != nil {
+			t.Errorf("%s: %v", body, err)
+		}
+		if m, err := p.Metadata(t.Context()); err != nil || m.Endpoints.Token == "" {
+			t.Errorf("%s: the endpoints are gone (%v)", body, err)
+		}
+	}
+}
+
 // Case 60: down at boot, back later: recovers within 5 s, without a restart.
 func TestCase60DownAtBoot(t *testing.T) {
 	for _, part := range []string{"everything", discoveryPath, keysPath} {
