@@ -9,6 +9,7 @@ import (
 
 	"kong-openid-connect/internal/kong/server"
 	"kong-openid-connect/internal/metrics"
+	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/token"
 	"kong-openid-connect/plugin"
 )
@@ -75,7 +76,7 @@ func appendTo(flag, path string) (io.Writer, error) {
 }
 
 // publish adds what is counted elsewhere to the metrics.
-func publish(m *metrics.Metrics, tokens *token.Cache, caches *plugin.Caches) {
+func publish(m *metrics.Metrics, tokens *token.Cache, openings *session.Openings, caches *plugin.Caches) {
 	cache := func(name string, count func() plugin.Count) {
 		labels := map[string]string{"cache": name}
 		m.Counter("cache_hits_total", "Values that were found in a cache.", labels, func() uint64 { return count().Hits })
@@ -86,6 +87,10 @@ func publish(m *metrics.Metrics, tokens *token.Cache, caches *plugin.Caches) {
 	cache("verified", func() plugin.Count {
 		h, miss := tokens.Counts()
 		return plugin.Count{Hits: h, Misses: miss, Entries: tokens.Len(), Bytes: tokens.Weight()}
+	})
+	cache("sessions", func() plugin.Count {
+		h, miss := openings.Counts()
+		return plugin.Count{Hits: h, Misses: miss, Entries: openings.Len(), Bytes: openings.Weight()}
 	})
 	for k, c := range caches.Counts() {
 		cache(c.Name, func() plugin.Count { return caches.Counts()[k] })

@@ -56,7 +56,9 @@ func TestMetricsCountRequests(t *testing.T) {
 	b.get("/app").want(t, 302)
 	b.get("/gone", "Authorization", token).want(t, 500)
 	b.get("/app", "Cookie", "session=forged").want(t, 302)
-	loggedIn(t)
+	in, _ := loggedIn(t)
+	in.get("/app").want(t, 200)
+	in.get("/app").want(t, 200)
 	after := scrape(t)
 	for series, want := range map[string]float64{
 		`openid_connect_requests_total{method="bearer",outcome="allowed"}`:                1,
@@ -68,6 +70,7 @@ func TestMetricsCountRequests(t *testing.T) {
 		`openid_connect_events_total{event="login"}`:                                      1,
 		`openid_connect_sessions_total{event="started"}`:                                  1,
 		`openid_connect_cache_hits_total{cache="verified"}`:                               1,
+		`openid_connect_cache_hits_total{cache="sessions"}`:                               1,
 		`openid_connect_provider_calls_total{endpoint="token_endpoint",outcome="2xx"}`:    1,
 		`openid_connect_provider_call_duration_seconds_count{endpoint="token_endpoint"}`:  1,
 		`openid_connect_kong_events_total`:                                                7,
