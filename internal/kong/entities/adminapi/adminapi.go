@@ -46,6 +46,7 @@ type Lookups struct {
 	header string
 	token  entities.PEM
 	client *http.Client
+	tokens tokenList
 }
 
 var _ entities.Lookups = (*Lookups)(nil)
@@ -273,24 +274,12 @@ func (l *Lookups) CACertificate(ctx context.Context, id string) (*entities.CACer
 
 // OAuth2Token implements entities.Lookups.
 func (l *Lookups) OAuth2Token(ctx context.Context, _, accessToken string) (*entities.OAuth2Token, error) {
-	if accessToken == "" || strings.Trim(accessToken, ".") == "" || entities.IsUUID(accessToken) {
-		return nil, entities.ErrNotFound // an id would find a token that was not presented
+	if accessToken == "" {
+		return nil, entities.ErrNotFound
 	}
-	var t struct {
-		ID                  string               `json:"id"`
-		AccessToken         string               `json:"access_token"`
-		CreatedAt           float64              `json:"created_at"`
-		ExpiresIn           int                  `json:"expires_in"`
-		Scope               string               `json:"scope"`
-		AuthenticatedUserID string               `json:"authenticated_userid"`
-		Service             *struct{ ID string } `json:"service"`
-		Credential          struct{ ID string }  `json:"credential"`
-	}
-	if err := l.get(ctx, "OAuth2 token", "/oauth2_tokens/"+url.PathEscape(accessToken), &t); err != nil {
+	t, err := l.tokens.find(ctx, l, accessToken)
+	if err != nil {
 		return nil, err
-	}
-	if t.AccessToken != accessToken {
-		return nil, another("OAuth2 token")
 	}
 	var c struct {
 		ID       string              `json:"id"`

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,10 +53,10 @@ func kong(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"id":"`+cert+`","cert":"CERT","key":"KEY"}`)
 	case path == "/ca_certificates/"+cert:
 		fmt.Fprint(w, `{"id":"`+cert+`","cert":"CA"}`)
-	case path == "/oauth2_tokens/good":
-		fmt.Fprint(w, `{"id":"1","access_token":"good","created_at":1000,"expires_in":7200,"scope":"email","authenticated_userid":null,"service":null,"credential":{"id":"`+cred+`"}}`)
-	case path == "/oauth2_tokens/other":
-		fmt.Fprint(w, `{"id":"1","access_token":"good","credential":{"id":"`+cred+`"}}`)
+	case path == "/oauth2_tokens" && r.URL.Query().Get("offset") == "":
+		fmt.Fprint(w, `{"data":[{"id":"1","access_token":"good","created_at":1000,"expires_in":7200,"scope":"email","authenticated_userid":null,"service":null,"credential":{"id":"`+cred+`"}}],"offset":"1"}`)
+	case path == "/oauth2_tokens":
+		fmt.Fprint(w, `{"data":[{"id":"2","access_token":"late","created_at":1,"credential":{"id":"`+cred+`"}},{"id":"`+bob+`","access_token":"bare"}],"next":null}`)
 	case path == "/oauth2/"+cred:
 		fmt.Fprint(w, `{"id":"`+cred+`","name":"app","client_id":"client","consumer":{"id":"`+bob+`"}}`)
 	default:
@@ -144,8 +145,11 @@ func TestLookups(t *testing.T) {
 		t.Errorf("neither of two: %v", err)
 	}
 	var failed *entities.LookupError
-	if _, err := l.OAuth2Token(ctx, "", "other"); !errors.As(err, &failed) {
-		t.Errorf("another token: %v", err)
+	if _, err := l.OAuth2Token(ctx, "", "bare"); !errors.As(err, &failed) {
+		t.Errorf("a token without a credential: %v", err)
+	}
+	if v, err := l.OAuth2Token(ctx, "", "late"); err != nil || v.ID != "2" {
+		t.Errorf("a token on the second page: %v", err)
 	}
 	if ok, err := l.KnowsGroups(ctx); ok || err != nil {
 		t.Errorf("knows groups: %t, %v", ok, err)
@@ -219,5 +223,34 @@ func TestAddress(t *testing.T) {
 		if _, err := New(Options{URL: u}); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", u, err)
 		}
+	}
+}
+
+// The Admin API logs the addresses that it is asked for: no token may stand in one.
+func TestNoTokenGoesIntoAnAddress(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	l := open(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked = append(asked, r.RequestURI)
+		mu.Unlock()
+		kong(w, r)
+	})
+	for _, value := range []string{"good", "secret-of-a-provider", bob} {
+		_, _ = l.OAuth2Token(t.Context(), "", value)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, address := range asked {
+		if strings.Contains(address, "good") || strings.Contains(address, "secret") || strings.Contains(address, bob) {
+			t.Errorf("asked for %s", address)
+		}
+	}
+	none, err := open(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(404)
+		fmt.Fprint(w, `{"message":"Not found"}`)
+	}).OAuth2Token(t.Context(), "", "x")
+	if none != nil || !errors.Is(err, entities.ErrNotFound) {
+		t.Errorf("a Kong without OAuth2 tokens: %v", err)
 	}
 }
