@@ -266,7 +266,7 @@ func TestParallelTouchesOfARefreshedSession(t *testing.T) {
 	for i := range late {
 		w := &late[i]
 		*w = *a
-		w.jar = maps.Clone(before)
+		w.jar, w.seen = maps.Clone(before), maps.Clone(a.seen)
 		wg.Go(func() { w.send(withCookies) })
 	}
 	wg.Wait()
