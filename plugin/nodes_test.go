@@ -266,7 +266,7 @@ func TestParallelTouchesOfARefreshedSession(t *testing.T) {
 	for i := range late {
 		w := &late[i]
 		*w = *a
-		w.jar, w.seen = maps.Clone(before), maps.Clone(a.seen)
+		w.jar, w.seen, w.front = maps.Clone(before), maps.Clone(a.seen), &front{Server: a.front.Server, w: w}
 		wg.Go(func() { w.send(withCookies) })
 	}
 	wg.Wait()
