@@ -174,3 +174,33 @@ func TestCase49OnlyAVerdictOnTheRefreshTokenEndsASession(t *testing.T) {
 		})
 	}
 }
+
+// Some providers refuse a token at their userinfo endpoint with status 200 and
+// an error in the object (Slack does): that is nobody's identity.
+func TestUserinfoThatNamesNobodyIsNoIdentity(t *testing.T) {
+	for _, c := range []struct {
+		body   string
+		config map[string]any
+		status int
+	}{
+		{`{"ok":false,"error":"invalid_auth"}`, nil, 401},
+		{`{}`, nil, 401},
+		{`{"sub":""}`, nil, 401},
+		{`{"sub":null,"login":"alex"}`, nil, 401},
+		{`{"sub":"s"}`, nil, 0},
+		{`{"login":"alex"}`, map[string]any{"credential_claim": []any{"login"}}, 0},
+		{`{"login":"alex"}`, map[string]any{"consumer_claims": []any{[]any{"login"}}, "consumer_optional": true}, 0},
+		{`{"error":"x"}`, map[string]any{"consumer_claims": []any{[]any{"login"}}, "consumer_optional": true}, 401},
+	} {
+		t.Run(c.body, func(t *testing.T) {
+			config := map[string]any{"auth_methods": []any{"userinfo"}}
+			maps.Copy(config, c.config)
+			w := started(t, config)
+			if err := w.main.Faults().Set(provider.Fault{Name: "body", Endpoint: provider.EndpointUserinfo, Status: 200, Value: c.body}); err != nil {
+				t.Fatal(err)
+			}
+			w.send(decisionRequest{Target: "/", Headers: map[string]string{"authorization": "Bearer garbage"}})
+			w.want(c.status)
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/token"
 )
 
@@ -62,8 +63,26 @@ func (userInfoMethod) authenticate(ctx context.Context, x *Exchange, c *Credenti
 	if err != nil {
 		return nil, err
 	}
+	if !x.Policy.namesSomebody(ui.Claims) {
+		return nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "the provider's userinfo names nobody", Reason: "userinfo_subject"}
+	}
 	id.UserInfo, id.UserInfoJWT = ui.Claims, ui.JWT
 	return id, nil
+}
+
+// namesSomebody reports whether userinfo is about a person: it has a `sub`
+// (OpenID Connect Core 5.3.2), or, at endpoints that are no OpenID Connect, what
+// the configuration takes for the caller's name. Some providers refuse a token
+// with status 200 and an error in the object.
+func (p *Policy) namesSomebody(ui claims.Object) bool {
+	for _, path := range append([]claims.Path{{"sub"}, p.Credential}, p.Consumer.Claims...) {
+		if v, ok := claims.Lookup(ui, path); ok && len(path) > 0 {
+			if text, ok := claims.Text(v); ok && text != "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // idSubject is the subject of the ID token, which userinfo must be about
