@@ -8,6 +8,7 @@
 # chaos      mixed traffic over two nodes with faults at every edge, for CHAOSTIME
 # fuzz       every fuzz target for FUZZTIME each
 # vulncheck  known faults in what is linked (needs Go's vulnerability database)
+# packages   a deb and an rpm in OUT, for the architecture of GOARCH
 # sbom       the software bill of materials of the plugin server, bin/sbom.cdx.json (CycloneDX)
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -17,8 +18,12 @@ CHAOSTIME ?= 10m
 PROXY    ?= 127.0.0.1:8000
 ADMIN    ?= 127.0.0.1:8001
 PROVIDER ?= 127.0.0.1:8080
+OUT      ?= bin
+NFPM      = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
+# A package's version begins with a digit.
+PACKAGE_VERSION = $(shell echo '$(VERSION)' | sed -e 's/^v\([0-9]\)/\1/;t' -e 's/^/0.0.0+/')
 
-.PHONY: build run test test-kong bench lint fuzz chaos reference vulncheck sbom FORCE
+.PHONY: build run test test-kong bench lint fuzz chaos reference vulncheck packages sbom FORCE
 .DEFAULT_GOAL := build
 
 build: bin/openid-connect bin/sandbox
@@ -72,3 +77,11 @@ vulncheck:
 sbom:
 	@mkdir -p bin
 	$(GO) run ./internal/supply/collect -sbom bin/sbom.cdx.json -version $(VERSION) ./cmd/openid-connect
+
+packages:
+	@rm -rf $(OUT)/package && mkdir -p $(OUT)/package
+	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(OUT)/package/openid-connect ./cmd/openid-connect
+	$(GO) run ./internal/supply/collect -licences $(OUT)/package/licences -sbom $(OUT)/package/sbom.cdx.json -version $(VERSION) ./cmd/openid-connect
+	@sed 's#/usr/local/kong#/run/openid-connect#' docs/nginx-admin.conf >$(OUT)/package/nginx-admin.conf
+	@set -ex; export PACKAGE_DIR=$(OUT)/package PACKAGE_VERSION=$(PACKAGE_VERSION) PACKAGE_ARCH=$$($(GO) env GOARCH) SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0); \
+	  for p in deb rpm; do GOOS= GOARCH= $(GO) run $(NFPM) package -f internal/supply/nfpm.yaml -p $$p -t $(OUT); done

@@ -57,6 +57,7 @@ var commands = map[string]string{
 	"make test":       "CI",
 	"make lint":       "CI",
 	"make sbom":       "CI",
+	"make packages":   "TestPackages",
 	"make vulncheck":  "CI",
 	"make test-kong":  "by hand: it needs a Kong",
 	"make bench":      "by hand",
