@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kong-openid-connect/internal/kong/server"
+	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/testservers"
 	"kong-openid-connect/internal/token"
 )
@@ -39,7 +40,8 @@ func BenchmarkSessionsInRedis(b *testing.B) {
 func sessionsInRedis(b *testing.B, n int) {
 	s := testservers.StartRedis(b, testservers.RedisOptions{})
 	bed := newBed(b)
-	// So small that no session's tokens are still in it, however few there are.
+	// So small that no session's tokens are still in them, however few there are.
+	bed.env.Openings = session.NewOpenings(session.OpeningsOptions{Bytes: 256 << 10, MaxAge: time.Hour})
 	bed.env.Tokens = token.NewCache(token.CacheOptions{Bytes: 256 << 10, MaxAge: time.Hour, Now: time.Now})
 	c := InRedis(bed.Login(), s.Host, s.Port)
 	c["auth_methods"], c["verify_signature"] = []string{"session", "bearer"}, false // a million signatures are not the matter
