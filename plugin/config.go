@@ -73,7 +73,7 @@ func read(n *param.Node, mode param.Mode) (*Config, param.Decoded, error) {
 			})
 		}
 	}
-	d.Findings = append(d.Findings, foldDeprecated(c)...)
+	d.Findings = append(d.Findings, foldDeprecated(c, n.Has)...)
 	return c, d, d.Findings.Err()
 }
 

@@ -80,10 +80,29 @@ var spellings = []spelling{
 	{"session_redis_ssl", "redis.ssl", nil},
 	{"session_redis_ssl_verify", "redis.ssl_verify", nil},
 	{"session_redis_username", "redis.username", nil},
+	{"redis.cluster_addresses", "redis.cluster_nodes", clusterNodes},
+	{"redis.sentinel_addresses", "redis.sentinel_nodes", sentinelNodes},
+	{"cluster_cache_redis.cluster_addresses", "cluster_cache_redis.cluster_nodes", clusterNodes},
+	{"cluster_cache_redis.sentinel_addresses", "cluster_cache_redis.sentinel_nodes", sentinelNodes},
 }
 
-// ignored are accepted and have no effect.
-var ignored = []string{"session_compressor", "session_cookie_maxsize", "session_cookie_renew", "session_strategy"}
+// ignored are accepted and have no effect; with them stands the default that
+// Kong's Admin API still shows, which says nothing about what was wanted.
+var ignored = []struct {
+	name  string
+	shown any
+}{
+	{"session_compressor", "none"}, {"session_cookie_maxsize", 4000}, {"session_cookie_renew", 600.0}, {"session_strategy", "default"},
+}
+
+func isIgnored(path string) bool {
+	for _, i := range ignored {
+		if i.name == path {
+			return true
+		}
+	}
+	return false
+}
 
 func sameSite(old any) any {
 	if s := old.(OldSameSite); s != "off" {
@@ -94,24 +113,46 @@ func sameSite(old any) any {
 
 func onePath(old any) any { return [][]string{old.([]string)} }
 
+func clusterNodes(old any) any {
+	nodes := []ClusterNode{}
+	for _, a := range old.([]HostPort) {
+		host, port, _ := a.split() // a wrong one is among the findings already
+		nodes = append(nodes, ClusterNode{IP: host, Port: port})
+	}
+	return nodes
+}
+
+func sentinelNodes(old any) any {
+	nodes := []SentinelNode{}
+	for _, a := range old.([]HostPort) {
+		host, port, _ := a.split()
+		nodes = append(nodes, SentinelNode{Host: host, Port: port})
+	}
+	return nodes
+}
+
 // foldDeprecated moves what old spellings say into the parameters that took
-// their place (behaviour.md 1.4), with one warning for each.
-func foldDeprecated(c *Config) param.Findings {
+// their place (behaviour.md 1.4), with one warning for each. Kong's Admin API
+// and decK's dumps show old and new beside each other: where the new one is
+// given, says the same, there is nothing to warn of.
+func foldDeprecated(c *Config, given func(path string) bool) param.Findings {
 	var found param.Findings
 	warn := func(path, message, do string) {
 		found = append(found, param.Finding{Severity: param.Warning, Path: path, Message: message, Do: do})
 	}
 	for _, s := range spellings {
-		switch moved, kept := Declaration().Fold(c, s.old, s.new, s.convert); {
-		case kept:
+		switch folded := Declaration().Fold(c, s.old, s.new, s.convert); {
+		case folded == param.FoldKept:
 			warn(s.old, fmt.Sprintf("is ignored, because %s says something else", s.new), "take it out")
-		case moved:
+		case folded == param.FoldMoved, folded == param.FoldSame && !given(s.new):
 			warn(s.old, "is an old spelling", "write "+s.new+" instead")
 		}
 	}
-	for _, name := range ignored {
-		if !Declaration().IsDefault(c, name) {
-			warn(name, "has had no effect since Kong 3.2", "take it out")
+	foldTimeout(c, "redis", &c.Redis.Redis, given, warn)
+	foldTimeout(c, "cluster_cache_redis", &c.ClusterCacheRedis, given, warn)
+	for _, i := range ignored {
+		if v := Declaration().Value(c, i.name); v != nil && v != i.shown {
+			warn(i.name, "has had no effect since Kong 3.2", "take it out")
 		}
 	}
 	c.SessionCompressor, c.SessionCookieMaxsize, c.SessionCookieRenew, c.SessionStrategy = "", nil, nil, ""
@@ -119,4 +160,28 @@ func foldDeprecated(c *Config) param.Findings {
 		c.SessionStorage = SessionStorageMemcached
 	}
 	return found
+}
+
+// foldTimeout spreads the old timeout over the three that took its place,
+// where none of them says anything else. Kong shows connect_timeout under the
+// old name too.
+func foldTimeout(config *Config, at string, c *Redis, given func(string) bool, warn func(path, message, do string)) {
+	if c.Timeout == nil {
+		return
+	}
+	old, connect := *c.Timeout, at+".connect_timeout"
+	c.Timeout = nil
+	for _, name := range []string{".connect_timeout", ".read_timeout", ".send_timeout"} {
+		if !Declaration().IsDefault(config, at+name) {
+			if old != c.ConnectTimeout {
+				warn(at+".timeout", "is ignored, because "+at+name+" says something else", "take it out")
+			}
+			return
+		}
+	}
+	if old == c.ConnectTimeout && given(connect) {
+		return
+	}
+	c.ConnectTimeout, c.ReadTimeout, c.SendTimeout = old, old, old
+	warn(at+".timeout", "is an old spelling", "write connect_timeout, read_timeout and send_timeout instead")
 }

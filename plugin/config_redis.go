@@ -1,6 +1,13 @@
 package plugin
 
-import "kong-openid-connect/internal/param"
+import (
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+
+	"kong-openid-connect/internal/param"
+)
 
 // Redis is a connection to Redis: one server, a cluster, or sentinels.
 type Redis struct {
@@ -26,6 +33,38 @@ type Redis struct {
 	SSL                    bool                `kong:"ssl" default:"false" since:"3.8" doc:"TLS to Redis."`
 	SSLVerify              bool                `kong:"ssl_verify" default:"true" since:"3.8 (default true since 3.14)" doc:"Verify the Redis server certificate."`
 	Username               string              `kong:"username,referenceable" since:"3.8" doc:"ACL user (Redis 6+); unset = no user sent."`
+	OldRedis               `group:"deprecated"`
+}
+
+// OldRedis are old spellings in a connection to Redis, which Kong's Admin API
+// and decK's dumps show beside the new ones.
+type OldRedis struct {
+	ClusterAddresses  []HostPort `kong:"cluster_addresses" since:"3.8" deprecated:"use cluster_nodes instead" doc:"Seed nodes of a Redis cluster, each as host:port."`
+	SentinelAddresses []HostPort `kong:"sentinel_addresses" since:"3.8" deprecated:"use sentinel_nodes instead" doc:"Redis sentinels, each as host:port."`
+	Timeout           *int       `kong:"timeout" between:"0,2147483646" since:"3.8" deprecated:"use connect_timeout, read_timeout and send_timeout instead" doc:"Milliseconds to connect, to read and to write, where none of the three is given."`
+}
+
+// HostPort is the address of a server, its port included.
+type HostPort string
+
+// Attribute implements param.Checked.
+func (HostPort) Attribute() (string, any) { return "match", "^[^ ]+:[0-9]+$" }
+
+// Check implements param.Checked.
+func (h HostPort) Check(text string) error {
+	if _, _, err := HostPort(text).split(); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (h HostPort) split() (string, param.Port, error) {
+	host, text, err := net.SplitHostPort(string(h))
+	port, bad := strconv.ParseUint(text, 10, 16)
+	if err != nil || bad != nil || host == "" || strings.Contains(host, " ") {
+		return "", 0, errors.New("is not host:port")
+	}
+	return host, param.Port(port), nil
 }
 
 // SessionRedis is the connection that keeps sessions.

@@ -8,7 +8,13 @@ import (
 
 // EntityChecks implements param.CheckedRecord.
 func (*Redis) EntityChecks() []param.Check {
-	return []param.Check{{"mutually_required": []string{"sentinel_master", "sentinel_nodes"}}}
+	nodes := []string{"sentinel_nodes", "sentinel_addresses"}
+	checks := []param.Check{{"conditional_at_least_one_of": param.Check{
+		"if_field": "sentinel_master", "if_match": needed, "then_at_least_one_of": nodes}}}
+	for _, name := range nodes {
+		checks = append(checks, conditional(name, needed, "sentinel_master", needed, ""))
+	}
+	return checks
 }
 
 // checkStorage looks at the two connections to Redis, where they are used.
@@ -20,12 +26,20 @@ func checkStorage(c *Config, r *report) {
 	if cluster && len(c.ClusterCacheItems) == 0 {
 		r.warn("cluster_cache_items", "list introspection or tokens", "is empty, so cluster_cache_strategy shares nothing")
 	}
-	if !sessions && !Declaration().IsDefault(c, "redis") {
+	if !sessions && !isUnset(c, "redis") {
 		r.warn("session_storage", "write redis, or take the redis record out", "is %s, so the redis record is not used", c.SessionStorage)
 	}
-	if !cluster && !Declaration().IsDefault(c, "cluster_cache_redis") {
+	if !cluster && !isUnset(c, "cluster_cache_redis") {
 		r.warn("cluster_cache_strategy", "write redis, or take the cluster_cache_redis record out", "is off, so the cluster_cache_redis record is not used")
 	}
+}
+
+// isUnset reports whether a connection to Redis says nothing, or only what
+// dumps of Kong before 3.14 have: ssl_verify was false by default.
+func isUnset(c *Config, at string) bool {
+	look := *c
+	look.Redis.SSLVerify, look.ClusterCacheRedis.SSLVerify = true, true
+	return Declaration().IsDefault(&look, at)
 }
 
 func checkRedis(at string, c *Redis, socket string, used bool, r *report) {

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"encoding/json"
-	"slices"
 	"sync"
 
 	"kong-openid-connect/internal/param"
@@ -43,7 +42,7 @@ func Status(f *param.Field) string {
 	switch {
 	case f.Refused != "":
 		return "refused"
-	case slices.Contains(ignored, f.Path):
+	case isIgnored(f.Path):
 		return "ignored"
 	case f.Deprecated != "" && f.Group == deprecatedGroup:
 		return "accepted"

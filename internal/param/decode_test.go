@@ -231,19 +231,18 @@ func TestMeta(t *testing.T) {
 func TestFold(t *testing.T) {
 	r := sampleRecord(t)
 	for name, c := range map[string]struct {
-		s           sample
-		moved, kept bool
-		header      string
+		s      sample
+		want   Folded
+		header string
 	}{
-		"absent":            {sample{basics: basics{Header: "x"}}, false, false, "x"},
-		"new is default":    {sample{basics{Header: "authorization:bearer"}, rest{OldName: "o"}}, true, false, "o"},
-		"new differs":       {sample{basics{Header: "x"}, rest{OldName: "o"}}, true, true, "x"},
-		"both say the same": {sample{basics{Header: "o"}, rest{OldName: "o"}}, true, false, "o"},
+		"absent":            {sample{basics: basics{Header: "x"}}, FoldAbsent, "x"},
+		"new is default":    {sample{basics{Header: "authorization:bearer"}, rest{OldName: "o"}}, FoldMoved, "o"},
+		"new differs":       {sample{basics{Header: "x"}, rest{OldName: "o"}}, FoldKept, "x"},
+		"both say the same": {sample{basics{Header: "o"}, rest{OldName: "o"}}, FoldSame, "o"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			moved, kept := r.Fold(&c.s, "old_name", "header", nil)
-			if moved != c.moved || kept != c.kept || c.s.Header != c.header || c.s.OldName != "" {
-				t.Errorf("moved %v, kept %v, header %q, old %q", moved, kept, c.s.Header, c.s.OldName)
+			if got := r.Fold(&c.s, "old_name", "header", nil); got != c.want || c.s.Header != c.header || c.s.OldName != "" {
+				t.Errorf("%v, want %v; header %q, old %q", got, c.want, c.s.Header, c.s.OldName)
 			}
 		})
 	}

@@ -52,6 +52,15 @@ type Entry struct {
 	Value *Node
 }
 
+// Has reports whether the parameter with this path, which leads through no
+// list, is there and not null.
+func (n *Node) Has(path string) bool {
+	for name := range splitPath(path) {
+		n = n.Get(name)
+	}
+	return n != nil && n.Kind != NullKind
+}
+
 // Get returns the member with this key, nil if there is none. A nil Node has
 // no members.
 func (n *Node) Get(key string) *Node {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -90,7 +91,7 @@ func (f *Field) values() string {
 	if f.Elem != nil && f.LenMin > 0 {
 		parts = append(parts, fmt.Sprintf("at least %d", f.LenMin))
 	}
-	if text.Match != "" {
+	if text.typ == reflect.TypeFor[URL]() {
 		parts = append(parts, "URL")
 	}
 	if text.UUID {

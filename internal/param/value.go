@@ -74,15 +74,34 @@ func (f *Field) isDefault(v reflect.Value) bool {
 	return reflect.DeepEqual(v.Interface(), want.Interface())
 }
 
+// Value returns the value of the parameter with this path, nil where it is
+// absent; a pointer is followed.
+func (r *Record) Value(config any, path string) any {
+	v := r.find(config, path)
+	if !v.IsValid() || v.IsZero() {
+		return nil
+	}
+	return reflect.Indirect(v).Interface()
+}
+
+// Folded says what became of an old spelling.
+type Folded uint8
+
+const (
+	FoldAbsent Folded = iota // the old spelling is absent
+	FoldMoved                // its value is the new one's
+	FoldSame                 // the new one had that value already
+	FoldKept                 // the new one's value stays, because it is no default
+)
+
 // Fold moves the value of an old spelling to the parameter that took its
 // place, and empties the old one. The new one's value stays when it differs
-// from its default; kept says so. convert, where it is not nil, turns the old
-// value (no pointer) into the new one. It does nothing, and moved is false,
-// when the old spelling is absent.
-func (r *Record) Fold(config any, from, to string, convert func(any) any) (moved, kept bool) {
+// from its default. convert, where it is not nil, turns the old value (no
+// pointer) into the new one.
+func (r *Record) Fold(config any, from, to string, convert func(any) any) Folded {
 	source, target := r.find(config, from), r.find(config, to)
 	if source.IsZero() || source.Kind() == reflect.Slice && source.Len() == 0 {
-		return false, false
+		return FoldAbsent
 	}
 	old := reflect.Indirect(source).Interface()
 	if convert != nil {
@@ -92,15 +111,15 @@ func (r *Record) Fold(config any, from, to string, convert func(any) any) (moved
 	want := reflect.ValueOf(old)
 	have := reflect.Indirect(target)
 	if have.IsValid() && reflect.DeepEqual(have.Interface(), want.Convert(have.Type()).Interface()) {
-		return true, false
+		return FoldSame
 	}
 	if !r.byPath[to].isDefault(target) {
-		return true, true
+		return FoldKept
 	}
 	if target.Kind() == reflect.Pointer {
 		target.Set(reflect.New(target.Type().Elem()))
 		target = target.Elem()
 	}
 	target.Set(want.Convert(target.Type()))
-	return true, false
+	return FoldMoved
 }
