@@ -287,14 +287,20 @@ type ruleSet []rp.HeaderRule
 // add takes a configured header name: `name` or `name:bearer`; nil, null and
 // the empty string are no header (U69).
 func (s *ruleSet) add(name string, r rp.HeaderRule) {
-	if i := strings.LastIndexByte(name, ':'); i >= 0 && strings.EqualFold(name[i+1:], "bearer") {
-		name, r.Bearer = name[:i], true
-	}
+	name, r.Bearer = cutBearer(name)
 	if n := strings.ToLower(name); n == "" || n == "nil" || n == "null" {
 		return
 	}
 	r.Name = headerName(name)
 	*s = append(*s, r)
+}
+
+// cutBearer takes the mark of a header that gets the Bearer scheme off its name.
+func cutBearer(name string) (bare string, bearer bool) {
+	if i := strings.LastIndexByte(name, ':'); i >= 0 && strings.EqualFold(name[i+1:], "bearer") {
+		return name[:i], true
+	}
+	return name, false
 }
 
 func (s *ruleSet) mappings(list []HeaderMapping, names, claimNames []string) {

@@ -35,17 +35,17 @@ func (p *relyingProvider) introspectOnce(ctx context.Context, client int, raw to
 		if k.keepIntrospection {
 			if end, ok := k.clusterIntro.get(ctx, key, &shared); ok {
 				in := &introspected{answer: shared.open()}
-				return cache.Loaded[*introspected]{Value: in, Bytes: 4 * len(raw), TTL: min(p.introspectionTTL(in), end.Sub(p.now()))}, nil
+				return cache.Loaded[*introspected]{Value: in, Bytes: weight(raw), TTL: min(p.ttlOf(in.answer.Expiry), end.Sub(p.now()))}, nil
 			}
 		}
 		in, err := p.introspect(ctx, client, raw, f)
 		if err != nil {
 			return cache.Loaded[*introspected]{}, err
 		}
-		l := cache.Loaded[*introspected]{Value: in, Bytes: 4 * len(raw)}
+		l := cache.Loaded[*introspected]{Value: in, Bytes: weight(raw)}
 		switch {
 		case in.refuse == nil:
-			l.TTL = p.introspectionTTL(in)
+			l.TTL = p.ttlOf(in.answer.Expiry)
 			if k.keepIntrospection {
 				k.clusterIntro.set(ctx, key, shareIntrospection(&in.answer), l.TTL)
 			}
@@ -54,18 +54,9 @@ func (p *relyingProvider) introspectOnce(ctx context.Context, client int, raw to
 		}
 		return l, nil
 	}
-	var in *introspected
-	if k.keepIntrospection {
-		var err error
-		if in, _, err = k.caches.Introspection.Load(ctx, key, k.resurrect, outage, load); err != nil {
-			return nil, callError(err)
-		}
-	} else {
-		l, err := load(ctx)
-		if err != nil {
-			return nil, err
-		}
-		in = l.Value
+	in, err := once(ctx, k.keepIntrospection, k.caches.Introspection, key, k.resurrect, load)
+	if err != nil {
+		return nil, err
 	}
 	return p.active(in)
 }
@@ -79,11 +70,6 @@ func (p *relyingProvider) active(in *introspected) (*rp.Introspection, error) {
 		return nil, &rp.Error{Kind: rp.Unauthorized, Code: "invalid_token", Description: "the token has expired", Reason: "expired"}
 	}
 	return &in.answer, nil
-}
-
-func (p *relyingProvider) introspectionTTL(in *introspected) time.Duration {
-	k := &p.calls
-	return cache.TTL(in.answer.Expiry.Sub(p.now()), !in.answer.Expiry.IsZero(), k.ttl, k.low, k.high)
 }
 
 // callError leaves errors of ours as they are and classifies the rest, such as a caller's deadline.
@@ -179,21 +165,10 @@ func (p *relyingProvider) UserInfo(ctx context.Context, raw token.Opaque, subjec
 			return cache.Loaded[*rp.UserInfo]{}, p.answerError(ctx, err, func(m *op.Metadata) string { return m.Endpoints.Userinfo }, true)
 		}
 		return cache.Loaded[*rp.UserInfo]{
-			Value: &rp.UserInfo{Claims: a.Claims, JWT: a.JWT}, Bytes: 4 * len(raw),
-			TTL: cache.TTL(expiry.Sub(p.now()), !expiry.IsZero(), k.ttl, k.low, k.high),
+			Value: &rp.UserInfo{Claims: a.Claims, JWT: a.JWT}, Bytes: weight(raw),
+			TTL: p.ttlOf(expiry),
 		}, nil
 	}
-	if !k.keepUserInfo {
-		l, err := load(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return l.Value, nil
-	}
 	parts := []string{"userinfo", k.salt, p.scopeText, raw.Reveal(), subject}
-	ui, _, err := k.caches.UserInfo.Load(ctx, cache.NewKey(appendFields(parts, f.Args, f.Headers)...), k.resurrect, outage, load)
-	if err != nil {
-		return nil, callError(err)
-	}
-	return ui, nil
+	return once(ctx, k.keepUserInfo, k.caches.UserInfo, cache.NewKey(appendFields(parts, f.Args, f.Headers)...), k.resurrect, load)
 }

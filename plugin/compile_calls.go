@@ -153,6 +153,40 @@ func optionalSeconds(s *float64) *time.Duration {
 	return &d
 }
 
+// ttlOf is how long an answer that ends at expiry is kept; zero: it names no end.
+func (p *relyingProvider) ttlOf(expiry time.Time) time.Duration {
+	k := &p.calls
+	return cache.TTL(expiry.Sub(p.now()), !expiry.IsZero(), k.ttl, k.low, k.high)
+}
+
+// once asks load, and a cache before it where answers are kept: then whoever
+// asks for the same meanwhile waits for the one answer. For resurrect a kept
+// answer stands in for a provider that is away.
+func once[T any](ctx context.Context, keep bool, c *cache.Cache[T], key cache.Key, resurrect time.Duration, load func(context.Context) (cache.Loaded[T], error)) (T, error) {
+	if !keep {
+		l, err := load(ctx)
+		return l.Value, err
+	}
+	v, _, err := c.Load(ctx, key, resurrect, outage, load)
+	if err != nil {
+		return v, callError(err)
+	}
+	return v, nil
+}
+
+// decodedWeight is about how much an answer weighs for each byte of its tokens:
+// they are kept beside the claims that they were decoded to.
+const decodedWeight = 4
+
+// weight estimates what an answer takes that holds or was got for these tokens.
+func weight(tokens ...token.Opaque) int {
+	n := 0
+	for _, t := range tokens {
+		n += len(t)
+	}
+	return decodedWeight * n
+}
+
 // outage reports whether err is the provider's fault, so that a kept answer may
 // stand in for it.
 func outage(err error) bool {
@@ -256,13 +290,13 @@ func (p *relyingProvider) grantOnce(ctx context.Context, g rp.Grant, key cache.K
 			} else if tr, err = p.renewOrGrant(ctx, g, key); err != nil {
 				return cache.Loaded[*rp.TokenResponse]{}, err
 			}
-			ttl := cache.TTL(tr.Expiry.Sub(p.now()), !tr.Expiry.IsZero(), k.ttl, k.low, k.high)
+			ttl := p.ttlOf(tr.Expiry)
 			if ok {
 				ttl = min(ttl, end.Sub(p.now()))
 			} else {
 				k.clusterTokens.set(ctx, key, shareTokens(tr), ttl)
 			}
-			return cache.Loaded[*rp.TokenResponse]{Value: tr, TTL: ttl, Bytes: 4 * (len(tr.AccessToken) + len(tr.IDToken) + len(tr.RefreshToken))}, nil
+			return cache.Loaded[*rp.TokenResponse]{Value: tr, TTL: ttl, Bytes: weight(tr.AccessToken, tr.IDToken, tr.RefreshToken)}, nil
 		})
 }
 

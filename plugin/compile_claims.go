@@ -22,6 +22,9 @@ type collected struct {
 // sourceFailureTTL is how long a claims source that failed is left alone.
 const sourceFailureTTL = 10 * time.Second
 
+// collectedBytes is about what the claims of a source weigh.
+const collectedBytes = 4 << 10
+
 // DistributedClaims implements rp.Provider.
 func (p *relyingProvider) DistributedClaims(ctx context.Context, s rp.ClaimsSource) (claims.Object, error) {
 	k := &p.calls
@@ -31,8 +34,7 @@ func (p *relyingProvider) DistributedClaims(ctx context.Context, s rp.ClaimsSour
 		if err != nil {
 			return cache.Loaded[*collected]{Value: &collected{err: err}, TTL: sourceFailureTTL}, nil
 		}
-		ttl := cache.TTL(s.Expiry.Sub(p.now()), !s.Expiry.IsZero(), k.ttl, k.low, k.high)
-		return cache.Loaded[*collected]{Value: &collected{claims: got}, TTL: ttl, Bytes: 4 * (len(s.JWT) + len(s.Current) + 1024)}, nil
+		return cache.Loaded[*collected]{Value: &collected{claims: got}, TTL: p.ttlOf(s.Expiry), Bytes: weight(s.JWT, s.Current) + collectedBytes}, nil
 	})
 	if err != nil {
 		return nil, callError(err)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"time"
 
 	"kong-openid-connect/internal/cache"
@@ -24,11 +25,7 @@ type clusterCache struct {
 }
 
 func newClusterCache(c *Config, env *Environment, item ClusterCacheItem) (*clusterCache, error) {
-	wanted := false
-	for _, i := range c.ClusterCacheItems {
-		wanted = wanted || i == item
-	}
-	if c.ClusterCacheStrategy != ClusterCacheStrategyRedis || !wanted {
+	if c.ClusterCacheStrategy != ClusterCacheStrategyRedis || !slices.Contains(c.ClusterCacheItems, item) {
 		return nil, nil
 	}
 	conn, err := env.Connections.Redis(&c.ClusterCacheRedis, "")

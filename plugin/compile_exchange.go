@@ -130,20 +130,9 @@ func (p *relyingProvider) Exchange(ctx context.Context, client int, raw token.Op
 		if !tr.Expiry.IsZero() {
 			ttl = min(ttl, tr.Expiry.Sub(p.now()))
 		}
-		return cache.Loaded[*rp.TokenResponse]{Value: tr, TTL: ttl, Bytes: 4 * (len(raw) + len(tr.AccessToken))}, nil
+		return cache.Loaded[*rp.TokenResponse]{Value: tr, TTL: ttl, Bytes: weight(raw, tr.AccessToken)}, nil
 	}
-	if !e.keep {
-		l, err := load(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return l.Value, nil
-	}
-	tr, _, err := p.calls.caches.Tokens.Load(ctx, cache.NewKey("exchange", p.scopeText, cl.ID(), raw.Reveal()), 0, outage, load)
-	if err != nil {
-		return nil, callError(err)
-	}
-	return tr, nil
+	return once(ctx, e.keep, p.calls.caches.Tokens, cache.NewKey("exchange", p.scopeText, cl.ID(), raw.Reveal()), 0, load)
 }
 
 // LegacyExchange implements rp.Provider.
@@ -162,19 +151,11 @@ func (p *relyingProvider) LegacyExchange(ctx context.Context, raw token.Opaque, 
 		if tr.Expiry.IsZero() {
 			tr.Expiry = expiry
 		}
-		ttl := cache.TTL(tr.Expiry.Sub(p.now()), !tr.Expiry.IsZero(), p.calls.ttl, p.calls.low, p.calls.high)
-		return cache.Loaded[*rp.TokenResponse]{Value: tr, TTL: ttl, Bytes: 4 * (len(raw) + len(issued))}, nil
+		return cache.Loaded[*rp.TokenResponse]{Value: tr, TTL: p.ttlOf(tr.Expiry), Bytes: weight(raw, issued)}, nil
 	}
-	if !e.keepLegacy {
-		l, err := load(ctx)
-		if err != nil {
-			return "", err
-		}
-		return l.Value.AccessToken, nil
-	}
-	tr, _, err := p.calls.caches.Tokens.Load(ctx, cache.NewKey("legacy exchange", p.calls.salt, e.legacy, raw.Reveal()), 0, outage, load)
+	tr, err := once(ctx, e.keepLegacy, p.calls.caches.Tokens, cache.NewKey("legacy exchange", p.calls.salt, e.legacy, raw.Reveal()), 0, load)
 	if err != nil {
-		return "", callError(err)
+		return "", err
 	}
 	return tr.AccessToken, nil
 }

@@ -33,10 +33,5 @@ func resourcePolicy(c *Config) rp.ResourcePolicy {
 }
 
 func stepUpPolicy(c *Config) rp.StepUpPolicy {
-	p := rp.StepUpPolicy{ACR: c.StepUpACRValues}
-	if c.StepUpMaxAge != nil {
-		d := seconds(*c.StepUpMaxAge)
-		p.MaxAge = &d
-	}
-	return p
+	return rp.StepUpPolicy{ACR: c.StepUpACRValues, MaxAge: optionalSeconds(c.StepUpMaxAge)}
 }

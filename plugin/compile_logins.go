@@ -2,8 +2,6 @@ package plugin
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"log/slog"
 	"time"
 
@@ -111,8 +109,7 @@ func (l *logins) firstOfAll(ctx context.Context, id string) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	sum := sha256.Sum256([]byte(id))
-	first, err := l.claims.Claim(ctx, "login-"+hex.EncodeToString(sum[:16]), l.keep)
+	first, err := l.claims.Claim(ctx, agreedName("login", id), l.keep)
 	if err != nil {
 		l.log.WarnContext(ctx, "openid-connect: a login's single use could not be agreed on with the other nodes; this node alone vouches for it", "error", err)
 		return true

@@ -65,8 +65,8 @@ func (p *possession) Algorithms() string {
 // Required implements rp.Possession.
 func (p *possession) Required() bool { return p.dpopMode == PossessionModeStrict }
 
-func notProven(reason rp.Reason, format string, args ...any) error {
-	return &rp.Error{Kind: rp.Unauthorized, Code: "invalid_token", Description: fmt.Sprintf(format, args...), Reason: reason, Final: true}
+func notProven(reason rp.Reason, description string) error {
+	return &rp.Error{Kind: rp.Unauthorized, Code: "invalid_token", Description: description, Reason: reason, Final: true}
 }
 
 // Prove implements rp.Possession.

@@ -48,6 +48,9 @@ type keptDirectory struct {
 	low, high, negative *time.Duration
 }
 
+// entryBytes is about what an entry weighs without its groups.
+const entryBytes = 256
+
 // Entry implements rp.Directory.
 func (k *keptDirectory) Entry(ctx context.Context, q rp.DirectoryQuery) (*rp.DirectoryEntry, error) {
 	key := cache.NewKey("principal", q.Directory, q.Issuer, q.By, q.Value)
@@ -56,7 +59,7 @@ func (k *keptDirectory) Entry(ctx context.Context, q rp.DirectoryQuery) (*rp.Dir
 		if err != nil {
 			return cache.Loaded[*rp.DirectoryEntry]{}, err
 		}
-		l := cache.Loaded[*rp.DirectoryEntry]{Value: e, TTL: cache.TTL(0, false, k.ttl, k.low, k.high), Bytes: 256}
+		l := cache.Loaded[*rp.DirectoryEntry]{Value: e, TTL: cache.TTL(0, false, k.ttl, k.low, k.high), Bytes: entryBytes}
 		if e == nil {
 			l.TTL = 0
 			if k.negative != nil {

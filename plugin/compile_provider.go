@@ -83,7 +83,7 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 	}
 	p := &relyingProvider{
 		provider: provider, auth: clientauth.Method(c.TokenEndpointAuthMethod), keys: provider.Keys(c.IssuersAllowed), cache: env.Tokens, now: env.Now,
-		scope: Declaration().Digest(c), allowed: c.IssuersAllowed, leeway: seconds(c.Leeway), verifyClaims: c.VerifyClaims, skipAll: !c.VerifySignature,
+		scope: c.Digest(), allowed: c.IssuersAllowed, leeway: seconds(c.Leeway), verifyClaims: c.VerifyClaims, skipAll: !c.VerifySignature,
 		hmac: c.EnableHSSignatures, domains: c.Domains, pkce: c.RequireProofKeyForCodeExchange,
 		args: fields(c.TokenPostArgsNames, c.TokenPostArgsValues), headers: fields(c.TokenHeadersNames, c.TokenHeadersValues),
 		request: op.AuthorizationRequest{
@@ -106,8 +106,7 @@ func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {
 		p.skip |= rp.NewMethodSet(rp.Method(g))
 	}
 	if c.MaxAge != nil {
-		d := seconds(*c.MaxAge)
-		p.maxAge = &d
+		p.maxAge = optionalSeconds(c.MaxAge)
 		p.request.MaxAge = strconv.FormatInt(int64(math.Floor(*c.MaxAge)), 10)
 	}
 	for i := range max(len(c.ClientID), 1) {
@@ -245,9 +244,7 @@ func (p *relyingProvider) AuthorizationURL(ctx context.Context, r rp.Authorizati
 	if r.MaxAge != "" {
 		full.MaxAge = r.MaxAge
 	}
-	for _, f := range r.Extra {
-		full.ClientArgs = append(full.ClientArgs, op.Field{Name: f.Name, Value: token.Opaque(f.Value)})
-	}
+	full.ClientArgs = opFields(r.Extra)
 	var err error
 	if full.DPoP, err = p.prover(ctx); err != nil {
 		return "", err

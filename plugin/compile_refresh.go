@@ -2,8 +2,6 @@ package plugin
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"time"
 
@@ -48,8 +46,7 @@ func (s *sessions) Refresh(ctx context.Context, b rp.Browser, old *rp.Session, d
 	var mine *rp.Session
 	var cookies []string
 	var refusal error
-	sum := sha256.Sum256([]byte(old.ID))
-	sealed, err := s.locks.Once(ctx, "refresh-"+hex.EncodeToString(sum[:16]), refreshLease, refreshKept, func(ctx context.Context) ([]byte, error) {
+	sealed, err := s.locks.Once(ctx, agreedName("refresh", old.ID), refreshLease, refreshKept, func(ctx context.Context) ([]byte, error) {
 		t, err := do(ctx)
 		if isRefusal(err) {
 			refusal = err

@@ -65,7 +65,7 @@ func (k *Connections) Redis(r *Redis, socket string) (*redisconn.Client, error) 
 func redisKey(r *Redis, socket string) [sha256.Size]byte {
 	c := Config{}
 	c.Redis.Redis, c.Redis.Socket = *r, socket
-	return Declaration().Digest(&c)
+	return c.Digest()
 }
 
 func redisOptions(r *Redis, socket string) redisconn.Options {
@@ -154,6 +154,12 @@ func agree(c *Config, env *Environment) (agreement, error) {
 	}
 	l := redis.NewLocks(conn, prefix, env.Log)
 	return agreement{l, l}, nil
+}
+
+// agreedName names what nodes agree on, without the id itself, which is secret.
+func agreedName(what, id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return what + "-" + hex.EncodeToString(sum[:16])
 }
 
 // openStorage returns the storage of session_storage. It performs no I/O.

@@ -5,9 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
+	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -77,10 +76,6 @@ func (d *diagnosis) say(v Verdict, part, text, do string) {
 	d.found = append(d.found, Symptom{v, part, text, do})
 }
 
-func (d *diagnosis) uses(methods ...Method) bool {
-	return slices.ContainsFunc(d.config.AuthMethods, func(m Method) bool { return slices.Contains(methods, m) })
-}
-
 func (d *diagnosis) discovery() {
 	in := d.provider.provider.Inspect(d.ctx)
 	switch {
@@ -126,16 +121,16 @@ func (d *diagnosis) endpoints() {
 		return
 	}
 	e := &d.metadata.Endpoints
-	tokens := d.uses(MethodAuthorizationCode, MethodPassword, MethodClientCredentials, MethodRefreshToken)
+	tokens := d.config.uses(MethodAuthorizationCode, MethodPassword, MethodClientCredentials, MethodRefreshToken)
 	for _, x := range []struct {
 		name, address string
 		needed        bool
 		by            string
 	}{
-		{"authorization_endpoint", e.Authorization, d.uses(MethodAuthorizationCode), "authorization_code"},
+		{"authorization_endpoint", e.Authorization, d.config.uses(MethodAuthorizationCode), "authorization_code"},
 		{"token_endpoint", e.Token, tokens, "the methods that ask for tokens"},
-		{"introspection_endpoint", e.Introspection, d.uses(MethodIntrospection), "introspection"},
-		{"userinfo_endpoint", e.Userinfo, d.uses(MethodUserinfo), "userinfo"},
+		{"introspection_endpoint", e.Introspection, d.config.uses(MethodIntrospection), "introspection"},
+		{"userinfo_endpoint", e.Userinfo, d.config.uses(MethodUserinfo), "userinfo"},
 		{"revocation_endpoint", e.Revocation, d.config.LogoutRevoke, "logout_revoke"},
 		{"pushed_authorization_request_endpoint", e.PushedAuthorization, d.config.RequirePushedAuthorizationRequests != nil && *d.config.RequirePushedAuthorizationRequests, "require_pushed_authorization_requests"},
 	} {
@@ -154,17 +149,13 @@ func (d *diagnosis) endpoints() {
 // protected reports whether an address is https or of this machine.
 func protected(address string) bool {
 	u, err := url.Parse(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Scheme == "https" || u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	return err == nil && (u.Scheme == "https" || loopback(u.Hostname()))
 }
 
 // clients tries the client's authentication with a refresh token that nobody
 // issued: the provider judges the client first (RFC 6749 section 5.2).
 func (d *diagnosis) clients() {
-	if d.metadata == nil || d.metadata.Endpoints.Token == "" || !d.uses(MethodAuthorizationCode, MethodPassword, MethodClientCredentials, MethodRefreshToken, MethodIntrospection) {
+	if d.metadata == nil || d.metadata.Endpoints.Token == "" || !d.config.uses(MethodAuthorizationCode, MethodPassword, MethodClientCredentials, MethodRefreshToken, MethodIntrospection) {
 		return
 	}
 	if len(d.config.ClientID) == 0 {
@@ -190,7 +181,7 @@ func (d *diagnosis) clients() {
 			d.say(Good, name, "is authenticated at the token endpoint", "")
 		case e.Code == "unauthorized_client" || e.Code == "unsupported_grant_type":
 			d.say(Good, name, "is known at the token endpoint, which does not offer it refresh tokens", "")
-		case e.Code == "invalid_client" || e.Status == 401:
+		case e.Code == "invalid_client" || e.Status == http.StatusUnauthorized:
 			d.say(Bad, name, e.Error(), "check client_id, client_secret and client_auth against the provider's registration")
 		case e.Status == 0:
 			d.say(Bad, name, e.Error(), "check token_endpoint, and that this machine reaches it")
@@ -202,7 +193,7 @@ func (d *diagnosis) clients() {
 
 // redirect asks for the login page, as a browser that is sent there would.
 func (d *diagnosis) redirect() {
-	if !d.uses(MethodAuthorizationCode) || d.metadata == nil || d.metadata.Endpoints.Authorization == "" || len(d.config.ClientID) == 0 {
+	if !d.config.uses(MethodAuthorizationCode) || d.metadata == nil || d.metadata.Endpoints.Authorization == "" || len(d.config.ClientID) == 0 {
 		return
 	}
 	if len(d.config.RedirectURI) == 0 {
@@ -228,7 +219,7 @@ func (d *diagnosis) redirect() {
 		switch {
 		case err != nil:
 			d.say(Bad, "redirect_uri", err.Error(), "check authorization_endpoint")
-		case status >= 400 || code != "" && code != "login_required" && code != "interaction_required":
+		case status >= http.StatusBadRequest || code != "" && code != "login_required" && code != "interaction_required":
 			d.say(Bad, "redirect_uri", fmt.Sprintf("the provider refuses a login that returns to %s (status %d %s)", uri, status, code), "register that very address for the client, and check response_type, scopes and response_mode")
 		default:
 			d.say(Good, "redirect_uri", fmt.Sprintf("the provider shows a login that returns to %s", uri), "")
@@ -237,7 +228,7 @@ func (d *diagnosis) redirect() {
 }
 
 func (d *diagnosis) storage() {
-	if d.uses(MethodSession) {
+	if d.config.uses(MethodSession) {
 		where, err := openStorage(d.config, d.env)
 		switch {
 		case err != nil:

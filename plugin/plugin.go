@@ -113,7 +113,7 @@ func (p *Plugin) Start(ctx context.Context, config []byte) server.Instance {
 // share returns the policy of an equal configuration, or compiles one. fresh
 // tells which.
 func (p *Plugin) share(cfg *Config) (c *compiled, fresh bool) {
-	key := Declaration().Digest(cfg)
+	key := cfg.Digest()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w, ok := p.policies[key]; ok {

@@ -97,6 +97,9 @@ func Validate(c *Config) param.Findings {
 	return r.found
 }
 
+// mostUnits bounds numbers of seconds and milliseconds: what is larger is a slip.
+const mostUnits = 1e9
+
 // checkBounds refuses negative numbers where a duration, a size or a count is
 // meant, and a request deadline of zero.
 func checkBounds(c *Config, r *report) {
@@ -119,8 +122,8 @@ func checkBounds(c *Config, r *report) {
 		if n.value != nil && *n.value < 0 {
 			r.err(n.path, "write a number from 0 up", "is negative")
 		}
-		if n.value != nil && *n.value > 1e9 {
-			r.err(n.path, "write a smaller number", "is larger than 1000000000")
+		if n.value != nil && *n.value > mostUnits {
+			r.err(n.path, "write a smaller number", "is larger than %.0f", mostUnits)
 		}
 	}
 	if c.Timeout == 0 {

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
+
+	"kong-openid-connect/internal/rp"
 )
 
 // checkConsumers looks at the mapping to Kong's consumers.
@@ -32,15 +33,12 @@ var framing = []string{"connection", "content-length", "content-encoding", "expe
 // checkHeaders holds every configured header name to RFC 9110.
 func checkHeaders(c *Config, r *report) {
 	check := func(path, name string) {
-		bare := name
-		if i := strings.LastIndexByte(bare, ':'); i >= 0 && strings.EqualFold(bare[i:], ":bearer") {
-			bare = bare[:i]
-		}
+		bare, _ := cutBearer(name)
 		switch {
 		case name == "":
 		case !isToken(bare):
 			r.err(path, "write the name of a header, or name:bearer", "has a character that a header's name may not have")
-		case slices.Contains(framing, strings.ToLower(strings.ReplaceAll(bare, "_", "-"))):
+		case slices.Contains(framing, rp.Canonical(bare)):
 			r.err(path, "choose another header", "is a header that carries the message itself")
 		}
 	}

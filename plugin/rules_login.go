@@ -110,21 +110,24 @@ func badAttribute(s string) bool {
 	return strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c >= 0x7f || c == ';' || c == ',' })
 }
 
+// shortSecret is the length, in bytes, below which a secret is warned of.
+const shortSecret = 16
+
 // maxPreviousSecrets is how many secrets from before are tried for a cookie.
 const maxPreviousSecrets = 7
 
 // checkSession looks at secrets and timers.
 func checkSession(c *Config, r *report) {
 	secret := c.SessionSecret.Reveal()
-	if secret != "" && len(secret) < 16 && !param.IsReference(secret) {
-		r.warn("session_secret", "take 32 random bytes", "is shorter than 16 bytes, so it can be guessed")
+	if secret != "" && len(secret) < shortSecret && !param.IsReference(secret) {
+		r.warn("session_secret", "take 32 random bytes", "is shorter than %d bytes, so it can be guessed", shortSecret)
 	}
 	if n := len(c.SessionPreviousSecrets); n > maxPreviousSecrets {
 		r.err("session_previous_secrets", fmt.Sprintf("keep the last %d", maxPreviousSecrets), "has %d elements", n)
 	}
 	for i, s := range c.SessionPreviousSecrets {
-		if old := s.Reveal(); len(old) < 16 && !param.IsReference(old) {
-			r.warn(fmt.Sprintf("session_previous_secrets[%d]", i+1), "take it out as soon as session_absolute_timeout has passed", "is shorter than 16 bytes, so it can be guessed")
+		if old := s.Reveal(); len(old) < shortSecret && !param.IsReference(old) {
+			r.warn(fmt.Sprintf("session_previous_secrets[%d]", i+1), "take it out as soon as session_absolute_timeout has passed", "is shorter than %d bytes, so it can be guessed", shortSecret)
 		}
 	}
 	timers := []struct {

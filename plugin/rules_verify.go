@@ -48,11 +48,11 @@ func checkPossession(c *Config, r *report) {
 		if !h.SecureSource {
 			r.warn("proof_of_possession_mtls_from_header.secure_source", "leave it out", "is false: any client can claim any certificate")
 		}
-		if h.CertCacheTTL < 0 || h.CertCacheTTL > 1e9 {
-			r.err("proof_of_possession_mtls_from_header.cert_cache_ttl", "write milliseconds", "is negative or larger than 1000000000")
+		if h.CertCacheTTL < 0 || h.CertCacheTTL > mostUnits {
+			r.err("proof_of_possession_mtls_from_header.cert_cache_ttl", "write milliseconds", "is negative or larger than %.0f", mostUnits)
 		}
-		if h.HTTPTimeout <= 0 || h.HTTPTimeout > 1e9 {
-			r.err("proof_of_possession_mtls_from_header.http_timeout", "write milliseconds", "is not positive, or larger than 1000000000")
+		if h.HTTPTimeout <= 0 || h.HTTPTimeout > mostUnits {
+			r.err("proof_of_possession_mtls_from_header.http_timeout", "write milliseconds", "is not positive, or larger than %.0f", mostUnits)
 		}
 	}
 	path := "proof_of_possession_mtls"
