@@ -61,7 +61,7 @@ func compile(c *Config, env *Environment) (*rp.Policy, error) {
 		StepUp:   stepUpPolicy(c),
 		Resource: resourcePolicy(c),
 		Now:      env.Now,
-		Log:      env.Log,
+		Log:      env.logOf(c),
 		Flight:   &rp.Flight{},
 	}
 	provider, err := newRelyingProvider(c, env)

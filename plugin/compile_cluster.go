@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -32,7 +33,7 @@ func newClusterCache(c *Config, env *Environment, item ClusterCacheItem) (*clust
 	if err != nil {
 		return nil, err
 	}
-	k := &clusterCache{log: env.Log}
+	k := &clusterCache{log: env.logOf(c)}
 	k.cache.secret = sessionSecret(c, env)
 	k.cache.make = func(secret []byte) (*clustercache.Cache, error) {
 		return clustercache.New(conn, clustercache.Options{Secret: secret, Purpose: string(item), Now: env.Now})
@@ -49,14 +50,14 @@ func (k *clusterCache) get(ctx context.Context, key cache.Key, v any) (end time.
 	}
 	c, err := k.cache.get(ctx)
 	if err != nil {
+		k.log.WarnContext(ctx, "openid-connect: the cluster cache cannot be used; the provider is asked", "error", err)
 		return end, false
 	}
 	b, end, err := c.Get(ctx, hex.EncodeToString(key[:]))
-	if err != nil {
-		k.log.WarnContext(ctx, "openid-connect: the cluster cache cannot be read; the provider is asked", "error", err)
-		return end, false
+	if err != nil && !errors.Is(err, clustercache.ErrPaused) { // what it pauses for was said
+		k.log.WarnContext(ctx, "openid-connect: the cluster cache cannot be read; the provider is asked: check cluster_cache_redis", "error", err)
 	}
-	return end, !end.IsZero() && shared(b, v) == nil
+	return end, err == nil && !end.IsZero() && shared(b, v) == nil
 }
 
 // shared reads an answer. Numbers are kept as they are: claims hold identifiers
@@ -74,14 +75,14 @@ func (k *clusterCache) set(ctx context.Context, key cache.Key, v any, ttl time.D
 	}
 	c, err := k.cache.get(ctx)
 	if err != nil {
-		return
+		return // get has said so
 	}
 	b, err := json.Marshal(v)
 	if err == nil {
 		err = c.Set(ctx, hex.EncodeToString(key[:]), b, ttl)
 	}
-	if err != nil {
-		k.log.WarnContext(ctx, "openid-connect: an answer cannot be shared in the cluster cache", "error", err)
+	if err != nil && !errors.Is(err, clustercache.ErrPaused) {
+		k.log.WarnContext(ctx, "openid-connect: an answer cannot be shared in the cluster cache; other nodes ask the provider: check cluster_cache_redis", "error", err)
 	}
 }
 

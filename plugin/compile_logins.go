@@ -40,7 +40,7 @@ func newLogins(c *Config, env *Environment, digest [32]byte) (*logins, error) {
 	if _, err := session.NewLogins(probe); err != nil {
 		return nil, err
 	}
-	l := &logins{name: c.AuthorizationCookieName, keep: cfg.Timeout, log: env.Log}
+	l := &logins{name: c.AuthorizationCookieName, keep: cfg.Timeout, log: env.logOf(c)}
 	if l.keep <= 0 {
 		l.keep = endlessLogin
 	}
@@ -111,7 +111,7 @@ func (l *logins) firstOfAll(ctx context.Context, id string) bool {
 	defer cancel()
 	first, err := l.claims.Claim(ctx, agreedName("login", id), l.keep)
 	if err != nil {
-		l.log.WarnContext(ctx, "openid-connect: a login's single use could not be agreed on with the other nodes; this node alone vouches for it", "error", err)
+		l.log.WarnContext(ctx, "openid-connect: a login's single use could not be agreed on with the other nodes; this node alone vouches for it: check the Redis or the database that they share", "error", err)
 		return true
 	}
 	return first

@@ -166,7 +166,7 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 	}
 	s := &sessions{
 		names: []string{c.SessionCookieName}, locks: where.locks, where: where, indexed: cfg.StoreMetadata, issuer: normalIssuer(c),
-		ends: &env.Ends, observer: env.Observer, now: env.Now, log: env.Log,
+		ends: &env.Ends, observer: env.Observer, now: env.Now, log: env.logOf(c),
 	}
 	if c.SessionRemember {
 		s.names = append(s.names, c.SessionRememberCookieName)

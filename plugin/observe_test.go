@@ -43,17 +43,17 @@ func TestOutcome(t *testing.T) {
 // tallied counts what an Observer is asked for and told.
 type tallied struct {
 	asked, told map[string]int
-	quiet
+	silent
 }
 
-// quiet is an Observer that listens to nothing.
-type quiet struct{}
+// silent is an Observer that listens to nothing.
+type silent struct{}
 
-func (quiet) Request(string, string) func(time.Duration) { return func(time.Duration) {} }
-func (quiet) Denied(string)                              {}
-func (quiet) Event(string)                               {}
-func (quiet) Session(string) func()                      { return func() {} }
-func (quiet) SessionRefused(string)                      {}
+func (silent) Request(string, string) func(time.Duration) { return func(time.Duration) {} }
+func (silent) Denied(string)                              {}
+func (silent) Event(string)                               {}
+func (silent) Session(string) func()                      { return func() {} }
+func (silent) SessionRefused(string)                      {}
 
 func (t tallied) Request(method, outcome string) func(time.Duration) {
 	t.asked[method+" "+outcome]++
@@ -81,7 +81,7 @@ func TestRequestCountsAreResolvedOnce(t *testing.T) {
 			}
 		}
 	}
-	c = &requestCounts{observer: quiet{}}
+	c = &requestCounts{observer: silent{}}
 	if n := testing.AllocsPerRun(100, func() { c.decided(rp.MethodAuthorizationCode, redirected, time.Millisecond) }); n != 0 {
 		t.Errorf("counting allocates %v times", n)
 	}

@@ -13,6 +13,7 @@ import (
 	"kong-openid-connect/internal/kong/server"
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/param"
+	"kong-openid-connect/internal/quiet"
 	"kong-openid-connect/internal/rp"
 	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/store"
@@ -52,6 +53,12 @@ type Environment struct {
 	Log           *slog.Logger
 	Observer      Observer     // is told what happens; nil for nobody
 	Audit         *slog.Logger // takes the record of logins, logouts, refreshes and refusals; nil for none
+}
+
+// logOf returns the log for what requests of a configuration meet: each line at
+// most once in quiet.Every, and with its issuer, as instances share the policy.
+func (e *Environment) logOf(c *Config) *slog.Logger {
+	return quiet.New(e.Log.With("issuer", c.Issuer), e.Now)
 }
 
 // Plugin makes instances. Equal configurations share one compiled policy, its

@@ -41,6 +41,7 @@ var layers = map[string][]string{
 	"internal/metrics":     {},
 	"internal/jwks":        {"internal/token", "internal/claims", "internal/fault"},
 	"internal/param":       {},
+	"internal/quiet":       {},
 	"internal/session":     {"internal/claims"},
 	"internal/rp":          {"internal/claims", "internal/token"},
 	"internal/op":          {"internal/rp", "internal/token", "internal/jwks", "internal/claims", "internal/fault"},
