@@ -41,7 +41,7 @@ func (c *Checker) revocation(ctx context.Context, chain []*x509.Certificate) (er
 		case c.options.Mode == Strict && (i == 0 || !errors.Is(err, errNoSource)):
 			return fmt.Errorf("%w: %w", ErrUnchecked, err), c.options.Now().Add(errorPause)
 		case !errors.Is(err, errNoSource):
-			c.options.Log.WarnContext(ctx, "revocation of a client certificate could not be checked; it is taken for good", "error", err)
+			c.options.Log.WarnContext(ctx, "openid-connect: revocation of a client certificate could not be checked; it is taken for good", "error", err)
 		}
 	}
 	if len(chain) == 1 && c.options.Mode == Strict {

@@ -11,7 +11,7 @@ import (
 func (p *Provider) restore(ctx context.Context) {
 	o, err := p.env.Store.Load(ctx, p.issuer, p.scope)
 	if err != nil {
-		p.env.Log.WarnContext(ctx, "discovery object cannot be read from the store; the provider is asked", "issuer", p.issuer, "error", err)
+		p.env.Log.WarnContext(ctx, "openid-connect: a discovery object cannot be read from the store; the provider is asked", "issuer", p.issuer, "error", err)
 		return
 	}
 	if o == nil {
@@ -72,7 +72,7 @@ func (o *Object) fill(f *jwks.Fetched) bool {
 // save hands what is known to the store.
 func (p *Provider) save(ctx context.Context, s *state) {
 	if err := p.env.Store.Save(ctx, p.object(s)); err != nil {
-		p.env.Log.WarnContext(ctx, "discovery object cannot be kept in the store", "issuer", p.issuer, "error", err)
+		p.env.Log.WarnContext(ctx, "openid-connect: a discovery object cannot be kept in the store; other nodes and the next start ask the provider", "issuer", p.issuer, "error", err)
 	}
 }
 

@@ -203,7 +203,7 @@ func (p *Provider) load(ctx context.Context, prev *state) (*state, error) {
 		p.env.Discovered(err)
 	}
 	if err != nil {
-		p.env.Log.WarnContext(ctx, "provider could not be asked for everything", "issuer", p.issuer, "error", err)
+		p.env.Log.WarnContext(ctx, "openid-connect: the provider could not be asked for everything; what is known serves on: see openid-connect doctor", "issuer", p.issuer, "error", err)
 		if next.metadata == nil && !readAny(ring) {
 			return nil, p.unavailable(err)
 		}
@@ -294,7 +294,7 @@ func (p *Provider) accept(ctx context.Context, doc claims.Object) (*Metadata, er
 		}
 	}
 	if m.Issuer != "" && !sameIssuer(m.Issuer, p.config.Issuer) {
-		p.warnOnce(ctx, "provider's metadata is of another issuer than the configured one; tokens of that issuer are expected", "configured", p.issuer, "issuer", printable(m.Issuer, 200))
+		p.warnOnce(ctx, "the provider's metadata is of another issuer than the configured one; tokens of that issuer are expected: set issuer to it", "configured", p.issuer, "issuer", printable(m.Issuer, 200))
 	}
 	return m, nil
 }
@@ -302,7 +302,7 @@ func (p *Provider) accept(ctx context.Context, doc claims.Object) (*Metadata, er
 // warnOnce logs a warning the first time that it occurs.
 func (p *Provider) warnOnce(ctx context.Context, message string, args ...any) {
 	if _, seen := p.warned.LoadOrStore(fmt.Sprint(append([]any{message}, args...)...), true); !seen {
-		p.env.Log.WarnContext(ctx, message, args...)
+		p.env.Log.WarnContext(ctx, "openid-connect: "+message, args...)
 	}
 }
 
@@ -327,7 +327,7 @@ func (p *Provider) fetchKeys(ctx context.Context, s jwks.Source, prev *jwks.Ring
 	}
 	f.Set = set
 	if skipped := set.Skipped(); len(skipped) > 0 {
-		p.warnOnce(ctx, "some keys of a provider cannot verify signatures and are left out", "issuer", p.issuer, "host", hostOf(s.URI), "keys", errors.Join(skipped...).Error())
+		p.warnOnce(ctx, "some keys of a provider cannot verify signatures and are left out: tokens that they sign are refused", "issuer", p.issuer, "host", hostOf(s.URI), "keys", errors.Join(skipped...).Error())
 	}
 	return f
 }

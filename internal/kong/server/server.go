@@ -139,7 +139,7 @@ func (s *Server) Serve(l net.Listener) error {
 			}
 			// Such as too many open files: it ends when connections do.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.log.Error("a connection of kong could not be accepted", "error", err, "retry_in", pause)
+			s.log.Error("openid-connect: a connection of kong could not be accepted: where too many files are open, raise the limit of this process", "error", err, "retry_in", pause)
 			select {
 			case <-time.After(pause):
 			case <-s.base.Done():

@@ -56,7 +56,7 @@ func (t *session) run() {
 		c, err := decodeCall(frame)
 		if err != nil {
 			if s.noise.allow(s.now()) {
-				s.log.Error("a call of kong can not be understood: the connection is closed", "error", err, "bytes", len(frame))
+				s.log.Error("openid-connect: a call of kong can not be understood: the connection is closed", "error", err, "bytes", len(frame))
 			}
 			return
 		}
@@ -99,10 +99,10 @@ func (t *session) lost(err error) {
 		return
 	case errors.As(err, &tooLong):
 		if s.noise.allow(s.now()) {
-			s.log.Error("a call of kong is too large: the connection is closed", "error", err)
+			s.log.Error("openid-connect: a call of kong is too large: the connection is closed", "error", err)
 		}
 	default:
-		s.log.Debug("a connection of kong was lost", "error", err)
+		s.log.Debug("openid-connect: a connection of kong was lost", "error", err)
 	}
 }
 
@@ -154,12 +154,12 @@ func (s *Server) start(config []byte) *held {
 func (s *Server) startSafely(ctx context.Context, config []byte) (i Instance) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("starting an instance panicked: its requests are answered by 500", "panic", panicText(p), "stack", string(debug.Stack()))
+			s.log.Error("openid-connect: starting an instance panicked: its requests are answered by 500", "panic", panicText(p), "stack", string(debug.Stack()))
 			i = broken{}
 		}
 	}()
 	if i = s.opt.Plugin.Start(ctx, config); i == nil {
-		s.log.Error("the plugin started no instance: its requests are answered by 500")
+		s.log.Error("openid-connect: the plugin started no instance: its requests are answered by 500")
 		return broken{}
 	}
 	return i
@@ -180,7 +180,7 @@ func (t *session) event(c call, now time.Time) bool {
 	if i == nil {
 		s.stats.unknown.Add(1)
 		if s.noise.allow(now) {
-			s.log.Info("kong is made to start its instances anew", "instance", c.instance)
+			s.log.Info("openid-connect: kong is made to start its instances anew", "instance", c.instance)
 		}
 		return false
 	}
@@ -199,20 +199,20 @@ func (t *session) event(c call, now time.Time) bool {
 	err := s.decide(ctx, x, i, c, t.ret)
 	if err != nil && t.wire.Err() == nil && !t.wire.Exited() {
 		s.stats.failures.Add(1)
-		s.log.Error("a request is answered by 500", "error", err, "instance", c.instance)
+		s.log.Error("openid-connect: a request is answered by 500", "error", err, "instance", c.instance)
 		err = x.Fail()
 	}
 	switch {
 	case err != nil && t.wire.Err() == nil:
 		// Kong can not even be told so; it is not to try again.
-		s.log.Error("a request could not be answered", "error", err, "instance", c.instance)
+		s.log.Error("openid-connect: a request could not be answered", "error", err, "instance", c.instance)
 		t.abandon()
 		return false
 	case t.wire.Exited() && t.wire.Err() == nil:
 		s.stats.exits.Add(1)
 		t.conn.SetReadDeadline(time.Now().Add(exitWait))
 		if err := t.wire.AwaitClose(); err != nil {
-			s.log.Warn("kong did not close the connection after an exit", "error", err, "instance", c.instance)
+			s.log.Warn("openid-connect: kong did not close the connection after an exit", "error", err, "instance", c.instance)
 		}
 		return false
 	case t.wire.Err() == nil:
@@ -230,7 +230,7 @@ func (t *session) event(c call, now time.Time) bool {
 func (s *Server) decide(ctx context.Context, x *pdkio.Exchange, i *held, c call, ret []byte) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("deciding a request panicked", "panic", panicText(p), "stack", string(debug.Stack()), "instance", i.id)
+			s.log.Error("openid-connect: deciding a request panicked", "panic", panicText(p), "stack", string(debug.Stack()), "instance", i.id)
 			err = errNoDecision
 		}
 	}()
@@ -265,14 +265,14 @@ func (t *session) broken(err error, instance int32) {
 	switch {
 	case errors.Is(err, wire.ErrRefused):
 		s.stats.refused.Add(1)
-		s.log.Error("kong refused a call of the plugin and answered the request by 500: see kong's error log", "instance", instance)
+		s.log.Error("openid-connect: kong refused a call of the plugin and answered the request by 500: see kong's error log", "instance", instance)
 	case errors.Is(err, wire.ErrAborted):
-		s.log.Error("a request was decided after it had been given up", "instance", instance)
+		s.log.Error("openid-connect: a request was decided after it had been given up", "instance", instance)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.log.Error("kong stopped answering in the middle of an event", "error", err, "instance", instance)
+		s.log.Error("openid-connect: kong stopped answering in the middle of an event", "error", err, "instance", instance)
 	default:
 		s.stats.failures.Add(1)
-		s.log.Error("the connection to kong failed in the middle of an event", "error", err, "instance", instance)
+		s.log.Error("openid-connect: the connection to kong failed in the middle of an event", "error", err, "instance", instance)
 		t.abandon()
 	}
 }
@@ -313,6 +313,6 @@ func (t *session) giveUp() {
 	}
 	if t.wire.Abort(pdkio.FailArgs()) {
 		t.server.stats.failures.Add(1)
-		t.server.log.Error("a request was not decided in time and is answered by 500")
+		t.server.log.Error("openid-connect: a request was not decided in time and is answered by 500")
 	}
 }
