@@ -1,8 +1,10 @@
 package plugin
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -150,5 +152,54 @@ func TestCheckTakesMoreThanKongYML(t *testing.T) {
 				t.Errorf("errors %q, want %q", all, c.want)
 			}
 		})
+	}
+}
+
+// What people bring along from elsewhere is refused as Kong refuses it, with a
+// word on what to write.
+func TestCheckAdvises(t *testing.T) {
+	for line, want := range map[string]string{
+		"client_id: kong":                         "is a text of 4 characters, expected is a list; put it in brackets",
+		"client_secret: '{vault://env/x}'":        "expected is a list; put it in brackets",
+		"response_mode: [query]":                  "take the brackets off",
+		"cache_ttl: '3600'":                       "expected is a number; take the quotes off",
+		"ssl_verify: 'false'":                     "expected is true or false; take the quotes off",
+		"http_version: '1.1'":                     "take the quotes off",
+		"redis: {port: '{vault://env/x}'}":        "Kong resolves references to a vault in texts only",
+		"auth_methods: ['bearer,session']":        "write each value for itself",
+		"redis: {cluster_addresses: [localhost]}": "redis.cluster_addresses[1]: is not host:port",
+		"bearer_only: 'yes'":                      `unknown field "bearer_only"; write auth_methods: [bearer]`,
+		"jwks_uri: https://a.test":                `unknown field "jwks_uri"; write jwks_endpoint`,
+		"scopess: [a]":                            "did you mean scopes?",
+		"whatever_else: 1":                        "take it out",
+	} {
+		found := Check(strings.NewReader("issuer: https://idp.example.com\n"+line+"\n"), "x")
+		if !slices.ContainsFunc(found, func(f param.Finding) bool { return f.Severity == param.Error && strings.Contains(f.String(), want) }) {
+			t.Errorf("%s: %v, want %q", line, found, want)
+		}
+	}
+}
+
+// Advice names parameters that exist, for names that do not.
+func TestAdviceIsTrue(t *testing.T) {
+	known := map[string]bool{"admin_gui_auth_conf": true}
+	for _, f := range Declaration().All() {
+		known[f.Path] = true
+		for _, v := range f.OneOf {
+			known[fmt.Sprint(v)] = true
+		}
+	}
+	for _, m := range Method("").OneOf() {
+		known[m] = true
+	}
+	for name, do := range new(Config).Advice() {
+		if known[name] {
+			t.Errorf("%s is a parameter", name)
+		}
+		for _, word := range regexp.MustCompile(`\b[a-z]+(_[a-z]+)+\b`).FindAllString(do, -1) {
+			if !known[word] {
+				t.Errorf("%s: there is no %s", name, word)
+			}
+		}
 	}
 }

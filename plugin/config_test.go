@@ -142,6 +142,8 @@ func TestDumpsAreSilent(t *testing.T) {
 			func(c *Config) bool { return timeouts(c) == [3]int{700, 2000, 2000} }},
 		"nodes": {`"session_storage":"redis","redis":{"cluster_nodes":[{"ip":"a","port":1}],"cluster_addresses":["a:1"]},"session_redis_cluster_nodes":[{"ip":"a","port":1}]`,
 			func(c *Config) bool { return len(c.Redis.ClusterNodes) == 1 && c.Redis.ClusterAddresses == nil }},
+		"methods in Kong's order": {`"auth_methods":["password","client_credentials","authorization_code","bearer","introspection","userinfo","kong_oauth2","refresh_token","session"]`,
+			func(c *Config) bool { return len(c.AuthMethods) == 9 }},
 		"claims": {`"consumer_claim":["a","b"],"consumer_claims":[["a","b"]]`,
 			func(c *Config) bool { return len(c.ConsumerClaims) == 1 && c.ConsumerClaim == nil }},
 	} {

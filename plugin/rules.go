@@ -48,6 +48,7 @@ var rules = []rule{
 	{name: "proof of possession", run: checkPossession},
 	{name: "token exchange", run: checkTokenExchange},
 	{name: "consumers", run: checkConsumers},
+	{name: "claims", run: checkClaims},
 	{name: "headers", run: checkHeaders},
 	{name: "logout", run: checkLogout},
 	{name: "logout by the provider", run: checkProviderLogout},
@@ -170,8 +171,16 @@ func (c *Config) uses(methods ...Method) bool {
 	return slices.ContainsFunc(c.AuthMethods, func(m Method) bool { return slices.Contains(methods, m) })
 }
 
-// allMethods reports whether auth_methods has its default, all nine.
-func (c *Config) allMethods() bool { return Declaration().IsDefault(c, "auth_methods") }
+// allMethods reports whether auth_methods has all nine, as by default and as
+// dumps write it, in whatever order.
+func (c *Config) allMethods() bool {
+	for _, m := range Method("").OneOf() {
+		if !c.uses(Method(m)) {
+			return false
+		}
+	}
+	return true
+}
 
 // IsZero reports whether no list is given; such a record counts as absent
 // (behaviour.md 1.2.6).

@@ -27,6 +27,19 @@ func with(t *testing.T, members string) []byte {
 	return raw
 }
 
+// Names of claims that have dots for good.
+func TestURLsAreNames(t *testing.T) {
+	for _, members := range []string{
+		`"groups_claim":["https://example.com/claims/groups"],"roles_claim":["resource_access","my-app.v2","roles"]`,
+		`"upstream_headers_claims":["https://api.example.com/tenant","cognito:groups"],"upstream_headers_names":["x-t","x-g"]`,
+		`"scopes":["openid profile","api://a.b/c.d","a1/.default"]`,
+	} {
+		if _, d := load(t, string(with(t, members))); len(d.Findings) != 0 {
+			t.Errorf("%s: %v", members, d.Findings)
+		}
+	}
+}
+
 func TestBaseIsClean(t *testing.T) {
 	if _, d := load(t, "{"+base+"}"); len(d.Findings) != 0 {
 		t.Fatal(d.Findings)
@@ -134,6 +147,11 @@ var doubtfulConfigurations = map[string]struct{ config, path, text string }{
 	"HS without secret":           {`"enable_hs_signatures":true,"client_secret":null`, "enable_hs_signatures", "needs a client secret"},
 	"plain http":                  {`"token_endpoint":"http://idp.example.com/token"`, "token_endpoint", "is plain http"},
 	"no client":                   {`"client_id":null`, "client_id", "authorization_code, introspection, password, refresh_token will fail"},
+	"dotted claim":                {`"groups_claim":["realm_access.roles"]`, "groups_claim", "looked up as one claim"},
+	"dotted consumer claim":       {`"consumer_claim":["user.id"]`, "consumer_claims[1]", "looked up as one claim"},
+	"dotted header path":          {`"upstream_headers":[{"header":"x-a","path":["a","b.c"]}]`, "upstream_headers[1].path", "looked up as one claim"},
+	"dotted header claim":         {`"upstream_headers_claims":["sub","a.b"],"upstream_headers_names":["x-a","x-b"]`, "upstream_headers_claims[2]", "one claim of that name"},
+	"scopes in one text":          {`"scopes":["openid,email"]`, "scopes[1]", "has a comma"},
 	"refresh token without name":  {`"auth_methods":["refresh_token"]`, "refresh_token_param_name", "is missing"},
 	"no methods":                  {`"auth_methods":[]`, "auth_methods", "every request is denied"},
 	"code without session":        {`"auth_methods":["authorization_code"]`, "auth_methods", "without session"},

@@ -28,6 +28,10 @@ type Check map[string]any
 // CheckedRecord is a struct with entity checks of its own, over its fields.
 type CheckedRecord interface{ EntityChecks() []Check }
 
+// AdvisedRecord is a struct that knows what people mean by names that are no
+// parameters: what to do, by name.
+type AdvisedRecord interface{ Advice() map[string]string }
+
 // Field is a parameter, a member of a record, or the element of a list.
 type Field struct {
 	Name          string
@@ -55,6 +59,7 @@ type Field struct {
 	Elem          *Field   // of an Array
 	Fields        []*Field // of an Object
 	Checks        []Check  // of an Object
+	advice        map[string]string
 
 	byName map[string]*Field
 	index  []int
@@ -142,6 +147,9 @@ func (f *Field) addFields(t reflect.Type, index []int, group string) error {
 	}
 	if c, ok := reflect.Zero(reflect.PointerTo(t)).Interface().(CheckedRecord); ok && f.Checks == nil {
 		f.Checks = c.EntityChecks()
+	}
+	if a, ok := reflect.Zero(reflect.PointerTo(t)).Interface().(AdvisedRecord); ok && f.advice == nil {
+		f.advice = a.Advice()
 	}
 	return nil
 }

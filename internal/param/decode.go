@@ -85,13 +85,46 @@ func (d *decoder) fail(path string, n *Node, do, format string, args ...any) {
 // wrong reports a value of the wrong type.
 func (d *decoder) wrong(f *Field, n *Node, path string) {
 	do := ""
-	if n.Kind == BoolKind && f.Type == String && n.Text != "" && n.Text != "true" && n.Text != "false" {
+	switch {
+	case n.Kind == BoolKind && f.Type == String && n.Text != "" && n.Text != "true" && n.Text != "false":
 		do = "write it in quotes: a bare " + n.Text + " is a boolean for Kong"
-	}
-	if n.Kind == TextKind && IsReference(n.Text) {
+	case f.Type == Array && n.Kind == f.Elem.kind():
+		do = "put it in brackets: Kong makes lists of single values in forms of its Admin API only"
+	case n.Kind == ListKind && len(n.Items) == 1 && n.Items[0].Kind == f.kind():
+		do = "take the brackets off: one value is expected"
+	case n.Kind == TextKind && IsReference(n.Text):
 		do = "Kong resolves references to a vault in texts only"
+	case n.Kind == TextKind && readsAs(n.Text, f.Type):
+		do = "take the quotes off"
 	}
 	d.fail(path, n, do, "is %s, expected is %s", n.shape(), f.expected())
+}
+
+// kind is what a value of the field is written as.
+func (f *Field) kind() Kind {
+	switch f.Type {
+	case String:
+		return TextKind
+	case Boolean:
+		return BoolKind
+	case Number, Integer:
+		return NumberKind
+	case Array:
+		return ListKind
+	}
+	return MapKind
+}
+
+// readsAs reports whether text would be a value of the type without its quotes.
+func readsAs(text string, typ Type) bool {
+	switch typ {
+	case Boolean:
+		return text == "true" || text == "false"
+	case Number, Integer:
+		_, err := strconv.ParseFloat(text, 64)
+		return err == nil
+	}
+	return false
 }
 
 // expected describes what a parameter takes.
@@ -152,9 +185,11 @@ func (d *decoder) object(f *Field, n *Node, v reflect.Value, path string, top bo
 			continue
 		}
 		if f.byName[e.Key] == nil {
-			do := "take it out"
-			if near := f.nearest(e.Key); near != "" {
+			do := f.advice[e.Key]
+			if near := f.nearest(e.Key); do == "" && near != "" {
 				do = "did you mean " + near + "?"
+			} else if do == "" {
+				do = "take it out"
 			}
 			d.fail(path, &Node{Line: e.Line}, do, "unknown field %s", quote(e.Key))
 		}
@@ -422,6 +457,8 @@ func (d *decoder) text(f *Field, n, ref *Node, v reflect.Value, path string) {
 		do := ""
 		if near := nearestWord(n.Text, f.OneOf); near != "" {
 			do = "did you mean " + near + "?"
+		} else if strings.HasSuffix(path, "]") && strings.ContainsAny(n.Text, ", ") {
+			do = "write each value for itself"
 		}
 		d.fail(path, n, do, "is another text, expected is %s", f.expected())
 		return
