@@ -248,7 +248,7 @@ func (s *sessions) view(m *session.Manager, o *session.Session, t rp.StoredToken
 }
 
 // Start implements rp.Sessions.
-func (s *sessions) Start(ctx context.Context, b rp.Browser, subject string, t rp.StoredTokens, _ *rp.Session) (*rp.Session, []string, error) {
+func (s *sessions) Start(ctx context.Context, b rp.Browser, subject string, t rp.StoredTokens) (*rp.Session, []string, error) {
 	m, err := s.manager.get(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -263,8 +263,8 @@ func (s *sessions) Start(ctx context.Context, b rp.Browser, subject string, t rp
 }
 
 // Due implements rp.Sessions.
-func (s *sessions) Due(x *rp.Session) bool {
-	m, err := s.manager.get(context.Background())
+func (s *sessions) Due(ctx context.Context, x *rp.Session) bool {
+	m, err := s.manager.get(ctx)
 	return err == nil && m.Due(x.Handle.(*session.Session))
 }
 

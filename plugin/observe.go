@@ -201,8 +201,8 @@ func (t tally) tell(err error) {
 }
 
 // Start implements rp.Sessions.
-func (s observedSessions) Start(ctx context.Context, b rp.Browser, subject string, t rp.StoredTokens, old *rp.Session) (*rp.Session, []string, error) {
-	n, cookies, err := s.Sessions.Start(ctx, b, subject, t, old)
+func (s observedSessions) Start(ctx context.Context, b rp.Browser, subject string, t rp.StoredTokens) (*rp.Session, []string, error) {
+	n, cookies, err := s.Sessions.Start(ctx, b, subject, t)
 	s.started.tell(err)
 	return n, cookies, err
 }

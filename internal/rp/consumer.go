@@ -2,8 +2,9 @@ package rp
 
 import (
 	"context"
-	"errors"
 	"slices"
+
+	"github.com/google/uuid"
 
 	"kong-openid-connect/internal/claims"
 )
@@ -194,8 +195,8 @@ func (x *Exchange) standAside() *Decision {
 // not apply.
 func (x *Exchange) fallBack(ctx context.Context, denial error) (*Decision, error) {
 	p := x.Policy
-	var e *Error
-	if p.Anonymous == "" || !errors.As(denial, &e) || e.Final || e.Kind != Unauthorized && e.Kind != Forbidden {
+	e := errorOf(denial)
+	if p.Anonymous == "" || e.Final || e.Kind != Unauthorized && e.Kind != Forbidden {
 		return nil, nil
 	}
 	var c *Consumer
@@ -221,17 +222,5 @@ func (x *Exchange) fallBack(ctx context.Context, denial error) (*Decision, error
 }
 
 func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if s[i] != '-' {
-				return false
-			}
-		} else if !isHex(s[i]) {
-			return false
-		}
-	}
-	return true
+	return len(s) == 36 && uuid.Validate(s) == nil // it takes other forms too
 }

@@ -1,6 +1,10 @@
 package rp
 
-import "kong-openid-connect/internal/token"
+import (
+	"slices"
+
+	"kong-openid-connect/internal/token"
+)
 
 // Place is where in a request a credential was found.
 type Place uint8
@@ -28,6 +32,9 @@ type Credential struct {
 	assertsGrant bool     // Token is an assertion that is the grant itself
 	others       []string // further arguments that belong to the credential
 }
+
+// args are the arguments that the credential consists of.
+func (c *Credential) args() []string { return append(slices.Clone(c.others), c.Name) }
 
 // Places says where one kind of credential may stand.
 type Places struct {

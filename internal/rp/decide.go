@@ -36,8 +36,8 @@ func (x *Exchange) conclude(ctx context.Context) *Decision {
 
 func (x *Exchange) decide(ctx context.Context) (*Decision, error) {
 	p, r := x.Policy, x.Request
-	if err := r.Need(ctx, p.needs()); err != nil {
-		return nil, &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+	if err := r.Need(ctx, p.Needs()); err != nil {
+		return nil, unread(err)
 	}
 	if d := x.resourceMetadata(ctx); d != nil {
 		return d, nil
@@ -84,8 +84,7 @@ func (x *Exchange) identify(ctx context.Context) (*Identity, *Decision, error) {
 		}
 		x.method = m.name()
 		id, err := m.authenticate(ctx, x, c)
-		var a *answer
-		if errors.As(err, &a) {
+		if a, ok := errors.AsType[*answer](err); ok {
 			return nil, a.decision, nil
 		}
 		if err != nil {
@@ -124,7 +123,7 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	}
 	x.collect(ctx, id)
 	if err := x.stepUp(ctx, id); err != nil {
-		if a, ok := err.(*answer); ok {
+		if a, ok := errors.AsType[*answer](err); ok {
 			return a.decision, nil
 		}
 		return nil, err
@@ -168,7 +167,8 @@ func (x *Exchange) admit(ctx context.Context, id *Identity) (*Decision, error) {
 	return d, nil
 }
 
-// allowed returns the reason of a request that is let through, ok_<method>.
+// allowed returns the reason of a request that is let through, ok_<method>;
+// those of the hot path are not put together.
 func allowed(m Method) Reason {
 	switch m {
 	case MethodBearer:
@@ -184,14 +184,6 @@ type answer struct{ decision *Decision }
 
 func (*answer) Error() string { return "answered" }
 
-func asError(err error) error {
-	var e *Error
-	if errors.As(err, &e) {
-		return err
-	}
-	return &Error{Description: "unexpected error", Reason: "internal", Err: err}
-}
-
 // chooseClient picks the client of the request (behaviour.md 4.1).
 func (x *Exchange) chooseClient(ctx context.Context) error {
 	p := x.Policy
@@ -200,7 +192,7 @@ func (x *Exchange) chooseClient(ctx context.Context) error {
 	}
 	v, err := x.clientArg(ctx)
 	if err != nil {
-		return &Error{Description: "the request's arguments could not be read", Reason: "gateway", Err: err}
+		return unread(err)
 	}
 	x.Client = p.clientIndex(v)
 	return nil

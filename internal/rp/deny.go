@@ -2,17 +2,13 @@ package rp
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 )
 
 // deny is the one place that turns an error into a decision (behaviour.md 15).
 func (x *Exchange) deny(ctx context.Context, err error) *Decision {
-	var e *Error
-	if !errors.As(err, &e) {
-		e = &Error{Description: "unexpected error", Reason: "internal", Err: err}
-	}
+	e := errorOf(err)
 	status, message, redirect := x.denial(e)
 	gone := x.destroyDenied(ctx, e)
 	cookies := append(x.cookies, gone...)
@@ -28,11 +24,15 @@ func (x *Exchange) deny(ctx context.Context, err error) *Decision {
 		d.Downstream.Set = append(d.Downstream.Set, Field{"WWW-Authenticate", c})
 	}
 	if e.Kind == Unavailable {
-		d.Downstream.Set = append(d.Downstream.Set, Field{"Retry-After", "5"})
+		d.Downstream.Set = append(d.Downstream.Set, Field{"Retry-After", retryAfter})
 	}
 	d.setCookies(cookies)
 	return d
 }
+
+// retryAfter is when a client may try again after 503, in seconds: a part that is
+// away is looked for more often.
+const retryAfter = "5"
 
 // errorAnswer fills in the body in the type that the client asks for. The
 // description is shown with display_errors only.
@@ -91,8 +91,8 @@ func (x *Exchange) denial(e *Error) (status int, message, redirect string) {
 // configuration says so.
 func (x *Exchange) destroyDenied(ctx context.Context, e *Error) []string {
 	p := x.Policy
-	if x.presented == nil || e.Kind == Unauthorized && !p.Errors.DestroyUnauthorized || e.Kind == Forbidden && !p.Errors.DestroyForbidden ||
-		e.Kind != Unauthorized && e.Kind != Forbidden {
+	wanted := e.Kind == Unauthorized && p.Errors.DestroyUnauthorized || e.Kind == Forbidden && p.Errors.DestroyForbidden
+	if x.presented == nil || !wanted {
 		return nil
 	}
 	b, err := x.writer(ctx)

@@ -3,7 +3,6 @@ package rp
 import (
 	"context"
 	"slices"
-	"sort"
 	"time"
 
 	"kong-openid-connect/internal/claims"
@@ -104,10 +103,10 @@ func sourcesOf(o claims.Object) []ClaimsSource {
 		}
 		by[k].Names = append(by[k].Names, name)
 	}
-	sort.Strings(keys)
+	slices.Sort(keys)
 	out := make([]ClaimsSource, 0, len(keys))
 	for _, k := range keys {
-		sort.Strings(by[k].Names)
+		slices.Sort(by[k].Names)
 		out = append(out, *by[k])
 	}
 	return out

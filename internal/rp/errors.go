@@ -1,6 +1,9 @@
 package rp
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Kind is the class of an error; one function turns it into a Decision.
 type Kind uint8
@@ -39,3 +42,28 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// errorOf classifies err: what nobody classified is a fault of this program.
+func errorOf(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return &Error{Description: "unexpected error", Reason: "internal", Err: err}
+}
+
+// asError returns err as it is where it is classified.
+func asError(err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	return errorOf(err)
+}
+
+// unread says that a part of the request could not be had. What the gateway
+// blames on the client is that.
+func unread(err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	return &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+}

@@ -52,7 +52,7 @@ func validHost(h string) bool {
 // url returns the request's URL as its client sees it, without a query.
 func (x *Exchange) url(ctx context.Context) (string, error) {
 	if err := x.Request.Need(ctx, NeedExternal|NeedTarget); err != nil {
-		return "", &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+		return "", unread(err)
 	}
 	e := x.Request.External
 	o, ok := e.origin()

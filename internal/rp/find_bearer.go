@@ -122,23 +122,10 @@ func fold(h Header, name string) (spelling, value string) {
 // cookie returns the value of the first cookie named name, or "".
 func cookie(h Header, name string) string {
 	value, found := "", false
-	eachCookie(h, func(k, v string) {
-		if !found && k == name {
-			value, found = v, true
+	eachCookiePair(h, func(n, pair string) {
+		if v, ok := strings.CutPrefix(pair, n+"="); ok && !found && n == name {
+			value, found = strings.Trim(v, "\""), true
 		}
 	})
 	return value
-}
-
-// eachCookie calls f for every cookie of the request, in order (RFC 6265 4.2.1).
-func eachCookie(h Header, f func(name, value string)) {
-	for _, line := range h["cookie"] {
-		for line != "" {
-			var pair string
-			pair, line, _ = strings.Cut(line, ";")
-			if k, v, ok := strings.Cut(strings.Trim(pair, " \t"), "="); ok {
-				f(k, strings.Trim(v, "\""))
-			}
-		}
-	}
 }

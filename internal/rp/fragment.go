@@ -60,7 +60,7 @@ func (p *Policy) takeFragment(query string) (rest, fragment string) {
 		return query, ""
 	}
 	if f := args.Get(fragmentArg); len(f) <= maxFragment {
-		fragment = escape(f, "\"<>\\^`{|}#")
+		fragment = safeQuery(f) // RFC 3986 3.5: the characters of a query
 	}
 	return dropArgs(query, []string{fragmentArg}), fragment
 }

@@ -138,7 +138,7 @@ type sessionKeeper struct {
 }
 
 func (k *sessionKeeper) Open(context.Context, Browser) (*Session, error) { return k.s, nil }
-func (*sessionKeeper) Due(*Session) bool                                 { return false }
+func (*sessionKeeper) Due(context.Context, *Session) bool                { return false }
 func (*sessionKeeper) Owns(name string) bool                             { return name == "session" }
 func (*sessionKeeper) Binds() Needs                                      { return 0 }
 

@@ -23,10 +23,10 @@ func (x *Exchange) hide(ctx context.Context, d *Decision, id *Identity) error {
 		case c.Place == PlaceHeader:
 			x.clearHeader(d, c.Name)
 		case c.Place == PlaceQuery:
-			q := dropArgs(x.Request.RawQuery, append(c.others, c.Name))
+			q := dropArgs(x.Request.RawQuery, c.args())
 			d.Request.RawQuery = &q
 		case c.Place == PlaceBody:
-			if err := x.hideInBody(ctx, d, append(c.others, c.Name)); err != nil {
+			if err := x.hideInBody(ctx, d, c.args()); err != nil {
 				return err
 			}
 		}
@@ -82,15 +82,10 @@ func (x *Exchange) hideInBody(ctx context.Context, d *Decision, names []string) 
 // rest as it was written.
 func dropArgs(s string, names []string) string {
 	var out []string
-next:
-	for _, pair := range strings.Split(s, "&") {
+	for pair := range strings.SplitSeq(s, "&") {
 		key, _, _ := strings.Cut(pair, "=")
-		if k, err := url.QueryUnescape(key); err == nil {
-			for _, n := range names {
-				if k == n {
-					continue next
-				}
-			}
+		if k, err := url.QueryUnescape(key); err == nil && slices.Contains(names, k) {
+			continue
 		}
 		out = append(out, pair)
 	}
@@ -119,6 +114,8 @@ func (x *Exchange) editCookies(d *Decision, hidden func(string) bool) {
 	d.Upstream.Set = append(d.Upstream.Set, Field{"Cookie", strings.Join(keep, "; ")})
 }
 
+// eachCookiePair calls f for every cookie of the request, in order (RFC 6265
+// 4.2.1), with the pair as it was sent.
 func eachCookiePair(h Header, f func(name, pair string)) {
 	for _, line := range h["cookie"] {
 		for line != "" {

@@ -13,6 +13,9 @@ import (
 // maxPair bounds a user name and password, or a client id and secret.
 const maxPair = 8 << 10
 
+// maxAssertion bounds a JWT-bearer assertion.
+const maxAssertion = 64 << 10
+
 // refreshTokenMethod authenticates by a refresh token of the provider
 // (behaviour.md 6.6).
 type refreshTokenMethod struct{}
@@ -112,7 +115,7 @@ func (x *Exchange) findAssertion(ctx context.Context, places Places) (*Credentia
 			if err != nil {
 				return nil, err
 			}
-			if v != "" && len(v) <= 64<<10 {
+			if v != "" && len(v) <= maxAssertion {
 				id, _, err := x.Request.arg(ctx, one, "client_id")
 				if err != nil {
 					return nil, err

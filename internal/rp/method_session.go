@@ -181,7 +181,7 @@ func (x *Exchange) keepSession(ctx context.Context, id *Identity) error {
 	if !p.Methods.Has(MethodSession) {
 		return nil
 	}
-	if id.Session != nil && !p.Sessions.Due(id.Session) {
+	if id.Session != nil && !p.Sessions.Due(ctx, id.Session) {
 		return nil
 	}
 	if id.Session == nil && (p.Session.Disabled.Has(id.Method) || x.unbound(id)) {
@@ -211,7 +211,7 @@ func (x *Exchange) keepSession(ctx context.Context, id *Identity) error {
 	}
 	subject := ""
 	subject, t.Issuer, t.SID = x.loginOf(ctx, id)
-	s, cookies, err := p.Sessions.Start(ctx, b, subject, t, x.presented)
+	s, cookies, err := p.Sessions.Start(ctx, b, subject, t)
 	if err != nil {
 		if id.Method == MethodAuthorizationCode {
 			return asError(err)
@@ -263,7 +263,7 @@ func (x *Exchange) unbound(id *Identity) bool {
 // writer returns the browser with all that a cookie's attributes depend on.
 func (x *Exchange) writer(ctx context.Context) (Browser, error) {
 	if err := x.Request.Need(ctx, NeedExternal|x.Policy.Sessions.Binds()); err != nil {
-		return Browser{}, &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+		return Browser{}, unread(err)
 	}
 	return x.browser(), nil
 }

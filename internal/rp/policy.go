@@ -185,8 +185,8 @@ type ErrorPolicy struct {
 	DestroyForbidden    bool
 }
 
-// needs returns what the policy reads of every request, so that one round trip fetches it.
-func (p *Policy) needs() Needs {
+// Needs returns what the policy reads of every request, so that one round trip fetches it.
+func (p *Policy) Needs() Needs {
 	var n Needs
 	if !p.RunOnPreflight {
 		n |= NeedMethod
@@ -208,9 +208,6 @@ func (p *Policy) needs() Needs {
 	}
 	return n
 }
-
-// Needs returns what the policy reads of every request.
-func (p *Policy) Needs() Needs { return p.needs() }
 
 // client returns client i, or the zero client when none is configured.
 func (p *Policy) client(i int) Client {

@@ -224,14 +224,14 @@ type Sessions interface {
 	// Open returns the session of a request; nil when there is none that holds.
 	// An error means that the storage could not be asked.
 	Open(ctx context.Context, b Browser) (*Session, error)
-	// Start begins a session with a new id. It returns Set-Cookie values. old,
-	// where not nil, is replaced and ends.
-	Start(ctx context.Context, b Browser, subject string, t StoredTokens, old *Session) (*Session, []string, error)
+	// Start begins a session with a new id, in the place of the one whose cookies
+	// b carries, which ends. It returns Set-Cookie values.
+	Start(ctx context.Context, b Browser, subject string, t StoredTokens) (*Session, []string, error)
 	// Refresh stores what do returns under a new id. Among all nodes one caller
 	// runs do; the others get the session that it made.
 	Refresh(ctx context.Context, b Browser, s *Session, do func(context.Context) (StoredTokens, error)) (*Session, []string, error)
 	// Due reports whether Touch would write, so that nothing is asked for when it would not.
-	Due(s *Session) bool
+	Due(ctx context.Context, s *Session) bool
 	// Touch renews the idling or rolling timer where that is due; no cookies otherwise.
 	Touch(ctx context.Context, b Browser, s *Session) (*Session, []string, error)
 	// Destroy ends a session, or removes the cookies that b carries when s is nil.

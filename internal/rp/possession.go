@@ -37,7 +37,7 @@ func (x *Exchange) prove(ctx context.Context, id *Identity) error {
 		return nil
 	}
 	if err := x.Request.Need(ctx, NeedMethod|NeedExternal); err != nil {
-		return &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+		return unread(err)
 	}
 	url, err := x.url(ctx)
 	if err != nil {

@@ -3,7 +3,6 @@ package rp
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -47,10 +46,7 @@ func (x *Exchange) backChannelLogout(ctx context.Context) *Decision {
 	if err == nil {
 		return d
 	}
-	var e *Error
-	if !errors.As(err, &e) {
-		e = &Error{Description: "unexpected error", Reason: "internal"}
-	}
+	e := errorOf(err)
 	d.Reason = e.Reason
 	d.Respond.Status = 400 // also where the logout failed for want of a store (2.8)
 	if e.Status != 0 {
@@ -75,7 +71,7 @@ func (x *Exchange) endByToken(ctx context.Context) error {
 	}
 	raw, err := x.Request.formValue(ctx, "logout_token")
 	if err != nil {
-		return &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+		return unread(err)
 	}
 	if raw == "" {
 		return &Error{Kind: Invalid, Description: "the form has not one logout_token", Reason: "logout_token_missing"}
@@ -100,16 +96,13 @@ func (x *Exchange) frontChannelLogout(ctx context.Context) *Decision {
 	err := x.endByFrame(ctx)
 	d := &Decision{Respond: &Response{Status: 200}, Reason: "frontchannel_logout", Err: err}
 	d.Downstream.Set = []Field{
-		{"Content-Type", "text/html; charset=utf-8"}, {"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"},
+		{"Content-Type", contentHTML}, {"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"},
 		{"Content-Security-Policy", "default-src 'none'; frame-ancestors " + x.framers(ctx)},
 	}
 	d.setCookies(x.cookies)
 	title := "Logged out"
 	if err != nil {
-		var e *Error
-		if !errors.As(err, &e) {
-			e = &Error{Description: "unexpected error", Reason: "internal"}
-		}
+		e := errorOf(err)
 		d.Respond.Status, title, _ = x.denial(e)
 		d.Reason = e.Reason
 		d.Downstream.Set = append(d.Downstream.Set, e.Fields...)
@@ -125,7 +118,7 @@ func (x *Exchange) endByFrame(ctx context.Context) error {
 	}
 	q, err := x.Request.queryValues(ctx)
 	if err != nil {
-		return &Error{Description: "the request could not be read from the gateway", Reason: "gateway", Err: err}
+		return unread(err)
 	}
 	iss, sid := q["iss"], q["sid"]
 	if len(iss) != len(sid) || len(iss) > 1 || len(iss) == 1 && (iss[0] == "" || sid[0] == "") {

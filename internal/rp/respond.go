@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -55,7 +56,7 @@ func (x *Exchange) loginAction(ctx context.Context, d *Decision, id *Identity) e
 // ownQuery is the request's query without the credential that it may hold.
 func (x *Exchange) ownQuery() string {
 	if c := x.used; c != nil && c.Place == PlaceQuery {
-		return dropArgs(x.Request.RawQuery, append(c.others[:len(c.others):len(c.others)], c.Name))
+		return dropArgs(x.Request.RawQuery, c.args())
 	}
 	return x.Request.RawQuery
 }
@@ -79,14 +80,7 @@ func (x *Exchange) passCallback(d *Decision) {
 }
 
 func (p *Policy) loginTokens(id *Identity) map[string]any {
-	listed := func(name string) bool {
-		for _, t := range p.Login.Tokens {
-			if t == name {
-				return true
-			}
-		}
-		return false
-	}
+	listed := func(name string) bool { return slices.Contains(p.Login.Tokens, name) }
 	if listed("tokens") && id.TokenResponse != nil {
 		return id.TokenResponse
 	}

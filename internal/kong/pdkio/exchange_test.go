@@ -173,7 +173,7 @@ func TestExternal(t *testing.T) {
 				// A bad one is no error until it is needed, and then the client's.
 				err = r.Need(t.Context(), rp.NeedExternal)
 				var invalid *rp.Error
-				if c.bad != (errors.As(err, &invalid) && invalid.Kind == rp.Invalid) {
+				if c.bad != (errors.As(err, &invalid) && invalid.Kind == rp.Invalid && invalid.Reason == "bad_host") {
 					t.Errorf("Need: %v", err)
 				}
 				if r.External != c.want {

@@ -67,11 +67,11 @@ func external(scheme, host string, port int, path string) (rp.External, error) {
 	scheme, host = firstOf(strings.ToLower(scheme)), firstOf(strings.ToLower(host))
 	switch {
 	case scheme != "http" && scheme != "https":
-		return rp.External{}, &rp.Error{Kind: rp.Invalid, Description: "the forwarded scheme is neither http nor https"}
+		return rp.External{}, &rp.Error{Kind: rp.Invalid, Description: "the forwarded scheme is neither http nor https", Reason: "bad_host"}
 	case !validHost(host):
-		return rp.External{}, &rp.Error{Kind: rp.Invalid, Description: "the forwarded host is not a host name"}
+		return rp.External{}, &rp.Error{Kind: rp.Invalid, Description: "the forwarded host is not a host name", Reason: "bad_host"}
 	case port < 1 || port > 65535:
-		return rp.External{}, &rp.Error{Kind: rp.Invalid, Description: "the forwarded port is not a port"}
+		return rp.External{}, &rp.Error{Kind: rp.Invalid, Description: "the forwarded port is not a port", Reason: "bad_host"}
 	}
 	return rp.External{Scheme: scheme, Host: host, Port: port, Path: path}, nil
 }

@@ -63,7 +63,7 @@ func (o *oneSession) session() *Session {
 	return &Session{ID: "1", Subject: "alex", Tokens: o.stored}
 }
 func (o *oneSession) Open(context.Context, Browser) (*Session, error) { return o.session(), nil }
-func (o *oneSession) Start(_ context.Context, _ Browser, _ string, t StoredTokens, _ *Session) (*Session, []string, error) {
+func (o *oneSession) Start(_ context.Context, _ Browser, _ string, t StoredTokens) (*Session, []string, error) {
 	o.stored = t
 	return o.session(), []string{"session=1; Path=/"}, nil
 }
@@ -75,7 +75,7 @@ func (o *oneSession) Refresh(ctx context.Context, _ Browser, _ *Session, do func
 	o.stored = t
 	return o.session(), []string{"session=2; Path=/"}, nil
 }
-func (*oneSession) Due(*Session) bool { return false }
+func (*oneSession) Due(context.Context, *Session) bool { return false }
 func (o *oneSession) Destroy(context.Context, Browser, *Session) ([]string, error) {
 	return []string{"session=; Max-Age=0"}, o.refuse
 }

@@ -157,6 +157,6 @@ func (x *Exchange) refreshNow(ctx context.Context, s *Session) (StoredTokens, er
 
 // refused reports whether err is a refusal, not an outage.
 func refused(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Kind == Unauthorized
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Kind == Unauthorized
 }
