@@ -88,6 +88,7 @@ type checker struct {
 	shared *param.Node // decK's _plugin_configs
 
 	resolve func(string) (string, bool) // references to a vault; nil for none
+	foreign map[string]string           // vaults of Kong Enterprise, by the prefix of their references
 	good    []Configuration
 	owner   string // of the plugins that are looked at
 }
@@ -102,6 +103,7 @@ func (k *checker) document(doc *param.Node) {
 	has := func(keys ...string) bool {
 		return slices.ContainsFunc(keys, func(key string) bool { return doc.Get(key) != nil })
 	}
+	k.vaults(doc)
 	switch {
 	case doc.Kind == param.NullKind:
 	case doc.Kind != param.MapKind:
@@ -126,6 +128,9 @@ func (k *checker) resource(doc *param.Node) {
 	if name := text(doc.Get("metadata").Get("name")); name != "" {
 		k.owner = kind + " " + name
 		defer func() { k.owner = "" }()
+	}
+	if n := doc.Get("ordering"); n != nil && n.Kind != param.NullKind {
+		k.fail("ordering", n.Line, enterpriseFields["ordering"], "is a field of Kong Enterprise, which open-source Kong refuses")
 	}
 	if doc.Get("config") == nil {
 		k.seen++ // configFrom names a secret, which is not here
@@ -186,6 +191,7 @@ func (k *checker) plugin(p *param.Node, path, owner string) {
 			k.fail(path+scope, v.Line, "take it out", "%s cannot be limited to consumers", Name)
 		}
 	}
+	k.entity(p, path)
 	k.protocols(p.Get("protocols"), path+"protocols")
 	config := p.Get("config")
 	if name := text(p.Get("_config")); name != "" {
@@ -231,6 +237,7 @@ func (k *checker) config(n *param.Node, path string) {
 	}
 	c, d, err := validated(read(n, param.FromUser))
 	found := d.Findings
+	found = k.references(d.References, found)
 	if err == nil {
 		found = slices.Concat(found, withoutDirectory(c))
 	}

@@ -203,3 +203,29 @@ func TestAdviceIsTrue(t *testing.T) {
 		}
 	}
 }
+
+// Fields of entities and vaults that only Kong Enterprise has.
+func TestCheckKnowsEnterprise(t *testing.T) {
+	const config = "config: {issuer: 'https://idp.example.com', client_id: [a], client_secret: ['{vault://VAULT/x}']}"
+	for name, c := range map[string]struct{ text, want string }{
+		"a dump's own fields": {"plugins:\n- name: openid-connect\n  instance_name: i\n  id: 1\n  enabled: true\n  tags: [a]\n  ordering: null\n  _comment: x\n  CONFIG\n", ""},
+		"ordering":            {"plugins:\n- name: openid-connect\n  ordering: {before: {access: [acl]}}\n  CONFIG\n", "x:3: error: plugins[1].ordering: is a field of Kong Enterprise"},
+		"partials":            {"plugins:\n- name: openid-connect\n  partials: [{name: r, path: config.redis}]\n  CONFIG\n", "x:3: error: plugins[1].partials: is a field of Kong Enterprise, which open-source Kong refuses; write the partial's members into the record"},
+		"condition":           {"plugins:\n- name: openid-connect\n  condition: x\n  CONFIG\n", "plugins[1].condition: is a field of Kong Enterprise"},
+		"run_on":              {"plugins:\n- name: openid-connect\n  run_on: first\n  CONFIG\n", "plugins[1].run_on: is no field of a plugin"},
+		"Kubernetes":          {"apiVersion: configuration.konghq.com/v1\nkind: KongPlugin\nplugin: openid-connect\nordering: {before: {access: [acl]}}\nCONFIG\n", "x:4: error: ordering: is a field of Kong Enterprise"},
+		"its vault":           {"plugins:\n- name: openid-connect\n  HCV\n", "x:3: warning: plugins[1].config.client_secret[1]: is in a vault hcv, which open-source Kong does not bring"},
+		"its vault, renamed":  {"vaults:\n- {name: aws, prefix: mine}\nplugins:\n- name: openid-connect\n  MINE\n", "client_secret[1]: is in a vault aws"},
+		"env under its name":  {"vaults:\n- {name: env, prefix: hcv}\nplugins:\n- name: openid-connect\n  HCV\n", ""},
+	} {
+		text := strings.NewReplacer("CONFIG", strings.Replace(config, "VAULT", "env", 1),
+			"HCV", strings.Replace(config, "VAULT", "hcv", 1), "MINE", strings.Replace(config, "VAULT", "mine", 1)).Replace(c.text)
+		var got []string
+		for _, f := range Check(strings.NewReader(text), "x") {
+			got = append(got, f.String())
+		}
+		if all := strings.Join(got, "\n"); c.want == "" && all != "" || !strings.Contains(all, c.want) || c.want != "" && len(got) != 1 {
+			t.Errorf("%s: %q, want %q", name, all, c.want)
+		}
+	}
+}
