@@ -93,15 +93,26 @@ func counted(title string, series []metrics.Value, labels ...string) admin.Table
 }
 
 func caches(values map[string][]metrics.Value) admin.Table {
-	t := admin.Table{Title: "Caches", Head: []string{"Cache", "Entries", "Bytes", "Hits", "Misses"}}
+	t := admin.Table{Title: "Caches", Head: []string{"Cache", "Entries", "Size", "Hits", "Misses"}}
 	bytes, hits, misses := values["cache_bytes"], values["cache_hits_total"], values["cache_misses_total"]
 	for i, e := range values["cache_entries"] {
-		t.Rows = append(t.Rows, []string{e.Labels["cache"], count(e), count(bytes[i]), count(hits[i]), count(misses[i])})
+		t.Rows = append(t.Rows, []string{e.Labels["cache"], count(e), size(bytes[i].Value), count(hits[i]), count(misses[i])})
 	}
 	return t
 }
 
 func count(v metrics.Value) string { return strconv.FormatFloat(v.Value, 'f', -1, 64) }
+
+// size says how many bytes those are, in the unit that keeps it short.
+func size(bytes float64) string {
+	for _, unit := range []string{"B", "KiB", "MiB"} {
+		if bytes < 1024 {
+			return strconv.FormatFloat(bytes, 'f', 0, 64) + " " + unit
+		}
+		bytes /= 1024
+	}
+	return strconv.FormatFloat(bytes, 'f', 1, 64) + " GiB"
+}
 
 // age says how long ago something was, in its largest two units.
 func age(now, then time.Time) string {

@@ -24,7 +24,7 @@ func TestStatusShowsCounts(t *testing.T) {
 	for title, want := range map[string][]string{
 		"Requests":           {"bearer", "allowed", "1"},
 		"Calls to providers": {"key_set", "2xx", "1"},
-		"Caches":             {"verified", "1", fmt.Sprint(p.env.Tokens.Weight()), "0", "1"},
+		"Caches":             {"verified", "1", fmt.Sprintf("%d B", p.env.Tokens.Weight()), "0", "1"},
 	} {
 		if !slices.ContainsFunc(rows[title], func(row []string) bool { return slices.Equal(row, want) }) {
 			t.Errorf("%s: %v is not among %v", title, want, rows[title])
@@ -41,4 +41,12 @@ func checked(t *testing.T, table admin.Table) [][]string {
 		}
 	}
 	return table.Rows
+}
+
+func TestSize(t *testing.T) {
+	for bytes, want := range map[float64]string{0: "0 B", 518: "518 B", 1024: "1 KiB", 23892: "23 KiB", 64 << 20: "64 MiB", 1.5 * (1 << 30): "1.5 GiB"} {
+		if got := size(bytes); got != want {
+			t.Errorf("%v is %s, not %s", bytes, got, want)
+		}
+	}
 }
