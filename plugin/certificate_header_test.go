@@ -147,7 +147,9 @@ func TestAuthoritiesServeWhileTheyAreLookedUp(t *testing.T) {
 		many(first, false) // the same authorities: what was learned of certificates is kept
 		e.set(func() { e.pem = authorityPEM(t) })
 		time.Sleep(authoritiesKept)
-		many(first, false)
+		if c, err := h.current(t.Context()); err != nil || c != first {
+			t.Errorf("the last authorities do not serve: %v", err)
+		}
 		synctest.Wait()
 		if c, err := h.current(t.Context()); err != nil || c == first {
 			t.Errorf("other authorities have the same checker (%v)", err)
