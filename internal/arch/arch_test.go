@@ -44,7 +44,7 @@ var layers = map[string][]string{
 	"internal/quiet":       {},
 	"internal/session":     {"internal/claims"},
 	"internal/rp":          {"internal/claims", "internal/token"},
-	"internal/op":          {"internal/rp", "internal/token", "internal/jwks", "internal/claims", "internal/fault"},
+	"internal/op":          {"internal/token", "internal/jwks", "internal/claims", "internal/fault"},
 	"internal/kong/wire":   {},
 	"internal/kong/pdkio":  {"internal/kong/wire", "internal/rp"},
 	"internal/kong/server": {"internal/kong/pdkio", "internal/kong/wire", "internal/rp"},

@@ -33,6 +33,9 @@ type ClaimsSource struct {
 
 const claimsSource = "claims source"
 
+// maxSourceURL bounds the address of a source in bytes.
+const maxSourceURL = 2048
+
 // DistributedClaims returns the claims that a source has. A JWT must be signed
 // by a key that is trusted for its issuer, and must not have expired. Errors
 // are *Error, or those of package token.
@@ -108,7 +111,7 @@ func (s *ClaimsSource) verified(ctx context.Context, raw string) (claims.Object,
 // so it is held to https unless it is on a host of the provider itself.
 func (p *Provider) sourceURL(ctx context.Context, s string) (*url.URL, error) {
 	u, err := parseEndpoint(s)
-	if err != nil || len(s) > 2048 {
+	if err != nil || len(s) > maxSourceURL {
 		return nil, errors.New("its address is not an absolute http or https URL")
 	}
 	if u.User != nil {

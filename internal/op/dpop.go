@@ -11,6 +11,9 @@ import (
 // maxNonces bounds how many servers' nonces a provider keeps.
 const maxNonces = 64
 
+// maxNonce bounds a nonce in bytes; it goes into a header line.
+const maxNonce = 1024
+
 // nonces are those that servers want to see in the next proof (RFC 9449
 // section 8.2), by host.
 type nonces struct {
@@ -25,7 +28,7 @@ func (n *nonces) get(host string) string {
 }
 
 func (n *nonces) put(host, nonce string) {
-	if nonce == "" || len(nonce) > 1024 {
+	if nonce == "" || len(nonce) > maxNonce {
 		return
 	}
 	n.mu.Lock()

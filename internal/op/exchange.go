@@ -78,7 +78,7 @@ func (p *Provider) LegacyExchange(ctx context.Context, endpoint string, subject 
 	}
 	host := hostOf(endpoint)
 	if a.status != http.StatusOK {
-		_, err := p.grantAnswer(name, host, a)
+		_, err := a.granted(name, host)
 		return "", err
 	}
 	issued := strings.TrimSpace(string(a.body))

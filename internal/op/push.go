@@ -3,7 +3,6 @@ package op
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -56,7 +55,7 @@ func (p *Provider) PushAuthorizationRequest(ctx context.Context, r PushRequest) 
 		if o, err = a.object(); err != nil {
 			return nil, fail("its answer is not a JSON object")
 		}
-	} else if o, err = p.grantAnswer(name, host, a); err != nil {
+	} else if o, err = a.granted(name, host); err != nil {
 		return nil, err
 	}
 	out := &PushedRequest{RequestURI: stringOf(o, "request_uri")}
@@ -73,7 +72,7 @@ func (p *Provider) PushAuthorizationRequest(ctx context.Context, r PushRequest) 
 	return out, nil
 }
 
-// requestLifetime is how long a request object is good: as long as a person
+// requestLifetime is how long a request object is good, in seconds: as long as a person
 // and slow network take to get to the provider.
 const requestLifetime = 300
 
@@ -90,9 +89,7 @@ func (p *Provider) signRequest(r *AuthorizationRequest, args url.Values, m *Meta
 		object[name] = requestMember(name, values)
 	}
 	now := p.env.Now().Unix()
-	id := make([]byte, 18)
-	rand.Read(id)
-	object["iss"], object["aud"], object["jti"] = r.ClientID, m.Issuer, base64.RawURLEncoding.EncodeToString(id)
+	object["iss"], object["aud"], object["jti"] = r.ClientID, m.Issuer, rand.Text()
 	object["iat"], object["nbf"], object["exp"] = now, now, now+requestLifetime
 	for _, n := range []string{"request", "request_uri", "sub"} {
 		delete(object, n) // RFC 9101 sections 4 and 10.8

@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 )
@@ -117,49 +114,4 @@ func (r *Registry) Forget(issuer string) {
 			p.Forget()
 		}
 	}
-}
-
-// LoadRoots reads authorities from PEM files. The word "system" stands for the
-// system's own. No names at all mean the system's, by a nil pool.
-func LoadRoots(files []string) (*x509.CertPool, error) {
-	if len(files) == 0 {
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	for _, f := range files {
-		if f == "system" {
-			system, err := x509.SystemCertPool()
-			if err != nil {
-				return nil, fmt.Errorf("trusted certificates of the system cannot be read: %w", err)
-			}
-			// The system's pool cannot be added to another: it comes first.
-			merged := system.Clone()
-			for _, g := range files {
-				if g == "system" {
-					continue
-				}
-				if err := appendPEM(merged, g); err != nil {
-					return nil, err
-				}
-			}
-			return merged, nil
-		}
-	}
-	for _, f := range files {
-		if err := appendPEM(pool, f); err != nil {
-			return nil, err
-		}
-	}
-	return pool, nil
-}
-
-func appendPEM(pool *x509.CertPool, file string) error {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("trusted certificates cannot be read: %w", err)
-	}
-	if !pool.AppendCertsFromPEM(b) {
-		return errors.New("trusted certificates: no certificate in PEM form in " + file)
-	}
-	return nil
 }

@@ -150,14 +150,23 @@ func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer,
 			return connections.do(ctx, call{name: s.name, method: http.MethodPost, url: address, header: header, form: form})
 		})
 	}
-	if !method.UsesAssertion() {
-		a, err := send(address)
-		return a, host, err
+	var a *answer
+	if method.UsesAssertion() {
+		a, err = p.tryAudiences(ctx, s, method, address, send)
+	} else {
+		a, err = send(address)
 	}
+	return a, host, err
+}
+
+// tryAudiences sends a request whose assertion has the audience that the service
+// is known to take, and where it refuses that, each of the others in turn. The
+// one that it takes is remembered.
+func (p *Provider) tryAudiences(ctx context.Context, s service, method clientauth.Method, address string, send func(audience string) (*answer, error)) (*answer, error) {
 	first := p.audience(ctx, s, method, address)
 	a, err := send(first)
 	if err != nil || !a.refusesClient() {
-		return a, host, err
+		return a, err
 	}
 	for kind := range audienceKinds {
 		other := p.audienceOf(ctx, kind, method, address)
@@ -165,14 +174,14 @@ func (p *Provider) post(ctx context.Context, s service, r postRequest) (*answer,
 			continue
 		}
 		if a, err = send(other); err != nil || !a.refusesClient() {
-			if err == nil && a.status < 500 {
+			if err == nil && a.status < http.StatusInternalServerError {
 				p.learned.Store(s.name, kind)
 				p.learned.Store("", kind)
 			}
 			break
 		}
 	}
-	return a, host, err
+	return a, err
 }
 
 // audienceKind is what the audience of an assertion is.

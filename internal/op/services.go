@@ -137,7 +137,7 @@ func (p *Provider) Userinfo(ctx context.Context, r UserinfoRequest) (*Answer, er
 // signature holds.
 func (p *Provider) claimsOf(ctx context.Context, name, host string, a *answer, use token.Use, v *token.Verifier) (*Answer, error) {
 	if a.status != http.StatusOK {
-		_, err := p.grantAnswer(name, host, a)
+		_, err := a.granted(name, host)
 		return nil, err
 	}
 	raw := strings.TrimSpace(string(a.body))
@@ -197,7 +197,7 @@ func (p *Provider) Revoke(ctx context.Context, r RevocationRequest) error {
 	if a.status >= 200 && a.status < 300 {
 		return nil
 	}
-	_, err = p.grantAnswer(revocationService.name, host, a)
+	_, err = a.granted(revocationService.name, host)
 	return err
 }
 

@@ -76,15 +76,16 @@ func (p *Provider) Token(ctx context.Context, r TokenRequest) (*TokenResponse, e
 	if err != nil {
 		return nil, err
 	}
-	o, err := p.grantAnswer(tokenService.name, host, a)
+	o, err := a.granted(tokenService.name, host)
 	if err != nil {
 		return nil, err
 	}
-	return p.tokenResponse(tokenService.name, host, a, o)
+	return p.tokenResponse(host, a, o)
 }
 
-// grantAnswer judges the status of an answer (RFC 6749 section 5.2).
-func (p *Provider) grantAnswer(name, host string, a *answer) (claims.Object, error) {
+// granted returns the body of an answer of status 200; others are errors by what
+// they say (RFC 6749 section 5.2). name and host are for messages.
+func (a *answer) granted(name, host string) (claims.Object, error) {
 	o, err := a.object()
 	if a.status == http.StatusOK {
 		if err != nil {
@@ -113,19 +114,21 @@ func kindOf(status int) Kind {
 	return Unavailable
 }
 
-func (p *Provider) tokenResponse(name, host string, a *answer, o claims.Object) (*TokenResponse, error) {
+// tokenResponse reads an answer of status 200 (RFC 6749 section 5.1). host is for
+// messages.
+func (p *Provider) tokenResponse(host string, a *answer, o claims.Object) (*TokenResponse, error) {
 	r := &TokenResponse{
 		AccessToken: token.Opaque(stringOf(o, "access_token")), IDToken: token.Opaque(stringOf(o, "id_token")),
 		RefreshToken: token.Opaque(stringOf(o, "refresh_token")), TokenType: stringOf(o, "token_type"),
 		Scope: stringOf(o, "scope"), Header: a.header, Raw: o,
 	}
 	fail := func(text string) error {
-		return &Error{Call: name, Host: host, Status: a.status, Err: errors.New(text)}
+		return &Error{Call: tokenService.name, Host: host, Status: a.status, Err: errors.New(text)}
 	}
 	if r.AccessToken == "" {
 		// Some providers refuse with status 200.
 		if code := stringOf(o, "error"); code != "" {
-			return nil, &Error{Call: name, Kind: Refused, Host: host, Status: a.status, Code: printable(code, 64), Description: printable(stringOf(o, "error_description"), 256)}
+			return nil, &Error{Call: tokenService.name, Kind: Refused, Host: host, Status: a.status, Code: printable(code, 64), Description: printable(stringOf(o, "error_description"), 256)}
 		}
 		return nil, fail("its answer holds no access_token")
 	}

@@ -3,6 +3,7 @@
 //	Request -> Credential -> Identity -> verified -> authorized -> Decision
 //
 // It knows neither Kong nor sockets. What it needs of the world it declares as
-// small interfaces (ports.go); op, session and kong/entities implement them.
-// Imported by plugin, kong/pdkio, op, session; imports claims and token only.
+// small interfaces (ports.go); package plugin implements them by op, session and
+// kong/entities. Imported by plugin, kong/pdkio and kong/server; of this module it
+// imports claims and token only.
 package rp

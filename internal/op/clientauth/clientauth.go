@@ -21,15 +21,18 @@ type Method string
 
 // The methods (IANA OAuth Token Endpoint Authentication Methods).
 const (
-	SecretBasic       Method = "client_secret_basic"
-	SecretPost        Method = "client_secret_post"
-	SecretJWT         Method = "client_secret_jwt"
-	PrivateKeyJWT     Method = "private_key_jwt"
-	TLS               Method = "tls_client_auth"
-	SelfSignedTLS     Method = "self_signed_tls_client_auth"
-	None              Method = "none"
-	assertionType            = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-	assertionLifetime        = 60 * time.Second
+	SecretBasic   Method = "client_secret_basic"
+	SecretPost    Method = "client_secret_post"
+	SecretJWT     Method = "client_secret_jwt"
+	PrivateKeyJWT Method = "private_key_jwt"
+	TLS           Method = "tls_client_auth"
+	SelfSignedTLS Method = "self_signed_tls_client_auth"
+	None          Method = "none"
+)
+
+const (
+	assertionType     = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	assertionLifetime = 60 * time.Second
 )
 
 // UsesCertificate reports whether the client proves itself by the certificate
@@ -232,11 +235,9 @@ func (c *Client) privateSigner() (*token.Signer, error) {
 // beside it.
 func (c *Client) assert(s *token.Signer, k Call) error {
 	now := k.Now.Unix()
-	id := make([]byte, 18)
-	rand.Read(id)
 	assertion, err := s.Sign(map[string]any{
 		"iss": c.id, "sub": c.id, "aud": k.Endpoint,
-		"jti": base64.RawURLEncoding.EncodeToString(id),
+		"jti": rand.Text(),
 		"iat": now, "exp": now + int64(assertionLifetime/time.Second),
 	})
 	if err != nil {
