@@ -26,6 +26,7 @@ import (
 	"kong-openid-connect/internal/kong/server"
 	"kong-openid-connect/internal/metrics"
 	"kong-openid-connect/internal/op"
+	"kong-openid-connect/internal/roots"
 	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/token"
 	"kong-openid-connect/plugin"
@@ -66,7 +67,7 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := op.LoadRoots(files)
+	authorities, err := roots.Load(files)
 	if err != nil {
 		return nil, err
 	}
@@ -79,18 +80,18 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 	b, err := backing.Open(backing.Options{
 		Prefix: o.prefix, Kong: kong, StateDir: o.stateDir, SealKeyFile: o.sealKeyFile, KeysFile: o.keysFile,
 		AdminAPI: adminapi.Options{URL: o.adminAPI, TokenHeader: o.adminAPITokenHeader, Token: entities.NewPEM(apiToken)},
-		Roots:    roots, Now: now, Log: log,
+		Roots:    authorities, Now: now, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	p := &process{backing: b, metrics: metrics.New(version), roots: roots}
+	p := &process{backing: b, metrics: metrics.New(version), roots: authorities}
 	defer func() {
 		if err != nil {
 			p.Close()
 		}
 	}()
-	providers := op.NewRegistry(op.Environment{Roots: roots, Store: backing.Objects{Store: b.Store}, Now: now, Log: log, Observe: p.metrics.ProviderCall, Discovered: p.metrics.Discovered})
+	providers := op.NewRegistry(op.Environment{Roots: authorities, Store: backing.Objects{Store: b.Store}, Now: now, Log: log, Observe: p.metrics.ProviderCall, Discovered: p.metrics.Discovered})
 	b.Connect(providers)
 	p.env = &plugin.Environment{
 		Providers:     providers,
@@ -108,7 +109,7 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 		Claims:        b.Claims,
 		Replays:       token.NewMemoryReplays(maxReplays, now),
 		Proofs:        b.Proofs,
-		Connections:   plugin.NewConnections(roots, now, log),
+		Connections:   plugin.NewConnections(authorities, now, log),
 		MaxHeaderLine: o.maxHeader,
 		Now:           now,
 		Log:           log,

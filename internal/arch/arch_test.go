@@ -49,8 +49,10 @@ var layers = map[string][]string{
 	"internal/kong/pdkio":  {"internal/kong/wire", "internal/rp"},
 	"internal/kong/server": {"internal/kong/pdkio", "internal/kong/wire", "internal/rp"},
 	"internal/store":       {},
+	"internal/roots":       {},
 	"internal/redisconn":   {},
 
+	"internal/store/postgres":    {"internal/store", "internal/roots"},
 	"internal/session/redis":     {"internal/session", "internal/redisconn", "internal/store"},
 	"internal/session/memcached": {"internal/session"},
 	"internal/clustercache":      {"internal/redisconn"},

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"kong-openid-connect/internal/roots"
 	"log"
 	"net"
 	"net/http"
@@ -141,11 +142,11 @@ func TestTrustInCertificates(t *testing.T) {
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	trusting, err := LoadRoots([]string{file})
+	trusting, err := roots.Load([]string{file})
 	if err != nil {
 		t.Fatal(err)
 	}
-	withSystem, err := LoadRoots([]string{"system", file})
+	withSystem, err := roots.Load([]string{"system", file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,7 @@ func TestTrustInCertificates(t *testing.T) {
 		})
 	}
 	for _, files := range [][]string{{"/does/not/exist"}, {os.DevNull}, {"system", "/does/not/exist"}} {
-		if _, err := LoadRoots(files); err == nil {
+		if _, err := roots.Load(files); err == nil {
 			t.Errorf("%v was read", files)
 		}
 	}

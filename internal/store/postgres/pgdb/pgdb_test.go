@@ -160,9 +160,6 @@ func TestTLS(t *testing.T) {
 		if err != nil {
 			return "", err
 		}
-		if kong["any_name"] != "" {
-			settings.TLS.AnyName = true
-		}
 		db, err := Open(settings, nil)
 		if err != nil {
 			return "", err
@@ -193,8 +190,6 @@ func TestTLS(t *testing.T) {
 		{"verified", "on", map[string]string{"pg_ssl": "on", "pg_ssl_verify": "on", "lua_ssl_trusted_certificate": ca}, "true TLSv1.3"},
 		{"verified, by authorities that did not sign it", "on", map[string]string{"pg_ssl": "on", "pg_ssl_verify": "on", "lua_ssl_trusted_certificate": "system"}, ""},
 		{"verified, under another name", "on", map[string]string{"pg_ssl": "on", "pg_ssl_verify": "on", "lua_ssl_trusted_certificate": ca, "pg_host": "localhost"}, ""},
-		{"verified, under any name", "on", map[string]string{"pg_ssl": "on", "pg_ssl_verify": "on", "lua_ssl_trusted_certificate": ca, "pg_host": "localhost", "any_name": "1"}, "true TLSv1.3"},
-		{"any name, by other authorities", "on", map[string]string{"pg_ssl": "on", "pg_ssl_verify": "on", "lua_ssl_trusted_certificate": "system", "any_name": "1"}, ""},
 		{"verified is never optional", "off", map[string]string{"pg_ssl": "on", "pg_ssl_verify": "on", "pg_ssl_required": "off", "lua_ssl_trusted_certificate": ca}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

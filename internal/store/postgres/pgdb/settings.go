@@ -1,11 +1,10 @@
 package pgdb
 
 import (
+	"cmp"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"kong-openid-connect/internal/roots"
 	"kong-openid-connect/internal/store"
 )
 
@@ -37,9 +37,9 @@ type TLS struct {
 	On bool
 	// Optional goes on in clear where the server speaks no TLS. Never with Verify.
 	Optional bool
-	// Verify checks the server's certificate, and its name unless AnyName is set.
-	Verify, AnyName bool
-	MinVersion      uint16
+	// Verify checks the server's certificate and its name.
+	Verify     bool
+	MinVersion uint16
 	// CAFiles are files of authorities; "system" stands for the system's. None
 	// are the system's too.
 	CAFiles []string
@@ -62,7 +62,7 @@ func (e *UnresolvedError) Error() string {
 // lua_ssl_trusted_certificate). What is absent has Kong's default.
 func FromKong(kong map[string]string) (Settings, error) {
 	s := Settings{
-		Host: or(kong["pg_host"], "127.0.0.1"), User: or(kong["pg_user"], "kong"), Database: or(kong["pg_database"], "kong"),
+		Host: cmp.Or(kong["pg_host"], "127.0.0.1"), User: cmp.Or(kong["pg_user"], "kong"), Database: cmp.Or(kong["pg_database"], "kong"),
 		Schema: kong["pg_schema"], MaxConns: DefaultMaxConns,
 	}
 	for _, name := range []string{"pg_host", "pg_port", "pg_user", "pg_password", "pg_database", "pg_schema"} {
@@ -122,13 +122,6 @@ func (t *TLS) fromKong(kong map[string]string) error {
 	}
 	t.CertFile, t.KeyFile = kong["pg_ssl_cert"], kong["pg_ssl_cert_key"]
 	return nil
-}
-
-func or(v, otherwise string) string {
-	if v == "" {
-		return otherwise
-	}
-	return v
 }
 
 func number(kong map[string]string, name string, otherwise, low, high int) (int, error) {
@@ -216,49 +209,7 @@ func (t TLS) config(host string) (*tls.Config, error) {
 		c.InsecureSkipVerify = true // as Kong's own pg_ssl_verify=off
 		return c, nil
 	}
-	roots, err := roots(t.CAFiles)
-	if err != nil {
-		return nil, err
-	}
-	c.RootCAs = roots
-	if t.AnyName {
-		c.InsecureSkipVerify = true
-		c.VerifyConnection = func(st tls.ConnectionState) error {
-			o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
-			for _, cert := range st.PeerCertificates[1:] {
-				o.Intermediates.AddCert(cert)
-			}
-			_, err := st.PeerCertificates[0].Verify(o)
-			return err
-		}
-	}
-	return c, nil
-}
-
-func roots(files []string) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	system := len(files) == 0
-	for _, f := range files {
-		system = system || f == "system"
-	}
-	if system {
-		p, err := x509.SystemCertPool()
-		if err != nil {
-			return nil, fmt.Errorf("trusted certificates of the system: %w", err)
-		}
-		pool = p
-	}
-	for _, f := range files {
-		if f == "system" {
-			continue
-		}
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("trusted certificates: %w", err)
-		}
-		if !pool.AppendCertsFromPEM(b) {
-			return nil, fmt.Errorf("trusted certificates: %s holds no certificate in PEM form", f)
-		}
-	}
-	return pool, nil
+	var err error
+	c.RootCAs, err = roots.Load(t.CAFiles)
+	return c, err
 }

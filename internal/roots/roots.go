@@ -1,4 +1,7 @@
-package op
+// Package roots reads the certificate authorities that an operator names, as
+// Kong's lua_ssl_trusted_certificate lists them. Imported by whoever dials out;
+// imports nothing of ours.
+package roots
 
 import (
 	"crypto/x509"
@@ -8,24 +11,24 @@ import (
 	"slices"
 )
 
-// systemRoots is the name that stands for the system's authorities.
-const systemRoots = "system"
+// system is the name that stands for the system's authorities.
+const system = "system"
 
-// LoadRoots reads authorities from PEM files. The word "system" stands for the
+// Load reads authorities from PEM files. The word "system" stands for the
 // system's own. No names at all mean the system's, by a nil pool.
-func LoadRoots(files []string) (*x509.CertPool, error) {
+func Load(files []string) (*x509.CertPool, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
 	pool := x509.NewCertPool()
-	if slices.Contains(files, systemRoots) {
+	if slices.Contains(files, system) {
 		var err error
 		if pool, err = x509.SystemCertPool(); err != nil { // a copy of our own
 			return nil, fmt.Errorf("trusted certificates of the system cannot be read: %w", err)
 		}
 	}
 	for _, f := range files {
-		if f == systemRoots {
+		if f == system {
 			continue
 		}
 		if err := appendPEM(pool, f); err != nil {
