@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -155,11 +156,11 @@ func (r *report) surroundings(ctx context.Context, o *options) (*process, error)
 	if settings, err := env.Load(o.prefix); err != nil {
 		r.say(plugin.Warn, "kong", err.Error(), "give the prefix that Kong runs with by -kong-prefix, or the settings by -kong-setting")
 	} else {
-		r.say(plugin.Good, "kong", fmt.Sprintf("%s: database %s", filepath.Join(o.prefix, env.File), or(settings["database"], "postgres")), "")
+		r.say(plugin.Good, "kong", fmt.Sprintf("%s: database %s", filepath.Join(o.prefix, env.File), cmp.Or(settings["database"], "postgres")), "")
 	}
-	r.socket(ctx, "plugin server", o.socketPath(), "start Kong, or the plugin server; check pluginserver_openid_connect_socket and -socket-mode")
+	r.listener(ctx, "plugin server", "unix", o.socketPath(), "start Kong, or the plugin server; check pluginserver_openid_connect_socket and -socket-mode")
 	if o.adminListen == "" {
-		r.socket(ctx, "admin socket", filepath.Join(o.prefix, admin.Socket), "start the plugin server; another user needs -admin-socket-mode 0660")
+		r.listener(ctx, "admin socket", "unix", filepath.Join(o.prefix, admin.Socket), "start the plugin server; another user needs -admin-socket-mode 0660")
 	}
 	// Without a database nothing is to be written beside what a running process keeps.
 	scratch, err := os.MkdirTemp("", "openid-connect-doctor")
@@ -175,7 +176,9 @@ func (r *report) surroundings(ctx context.Context, o *options) (*process, error)
 	}
 	proc.scratch = scratch
 	r.store(ctx, proc)
-	r.address(ctx, "admin address", o.adminListen, "start the plugin server, or correct -admin-listen")
+	if o.adminListen != "" && o.adminListen != "off" {
+		r.listener(ctx, "admin address", "tcp", o.adminListen, "start the plugin server, or correct -admin-listen")
+	}
 	proc.env.Providers = op.NewRegistry(op.Environment{Roots: proc.roots, Now: time.Now, Log: quiet})
 	return proc, nil
 }
@@ -206,30 +209,19 @@ func (r *report) store(ctx context.Context, proc *process) {
 	}
 }
 
-// address tries a host and port that the plugin server listens on.
-func (r *report) address(ctx context.Context, part, listen, do string) {
-	if listen == "" || listen == "off" {
-		return
-	}
-	d := net.Dialer{Timeout: 2 * time.Second}
-	c, err := d.DialContext(ctx, "tcp", listen)
-	if err != nil {
-		r.say(plugin.Warn, part, err.Error(), do)
-		return
-	}
-	_ = c.Close()
-	r.say(plugin.Good, part, listen+" takes connections", "")
-}
+// dialTimeout is how long a listener of this machine may take to answer.
+const dialTimeout = 2 * time.Second
 
-func (r *report) socket(ctx context.Context, part, path, do string) {
-	d := net.Dialer{Timeout: 2 * time.Second}
-	c, err := d.DialContext(ctx, "unix", path)
+// listener tries an address that the plugin server listens on.
+func (r *report) listener(ctx context.Context, part, network, address, do string) {
+	d := net.Dialer{Timeout: dialTimeout}
+	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		r.say(plugin.Warn, part, err.Error(), do)
 		return
 	}
 	_ = c.Close()
-	r.say(plugin.Good, part, path+" takes connections", "")
+	r.say(plugin.Good, part, address+" takes connections", "")
 }
 
 func (r *report) examine(ctx context.Context, c *plugin.Config, proc *process) {
@@ -238,11 +230,4 @@ func (r *report) examine(ctx context.Context, c *plugin.Config, proc *process) {
 	for _, s := range plugin.Diagnose(ctx, c, proc.env) {
 		r.say(s.Verdict, s.Part, s.Text, s.Do)
 	}
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -98,26 +97,4 @@ func askHealth(ctx context.Context, o *options, out io.Writer) error {
 		fmt.Fprintf(out, "%s: %s\n", part, state.Parts[part])
 	}
 	return nil
-}
-
-// versionText is what -version prints: the stamp, what it was built from where
-// that is known, and by which Go for which system.
-func versionText() string {
-	text := "openid-connect " + version
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return text
-	}
-	set := map[string]string{}
-	for _, s := range info.Settings {
-		set[s.Key] = s.Value
-	}
-	if r := set["vcs.revision"]; len(r) >= 12 {
-		text += " (" + r[:12]
-		if set["vcs.modified"] == "true" {
-			text += ", changed"
-		}
-		text += ")"
-	}
-	return text + " " + info.GoVersion + " " + set["GOOS"] + "/" + set["GOARCH"]
 }

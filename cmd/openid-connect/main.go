@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -18,11 +19,9 @@ import (
 	"time"
 
 	"kong-openid-connect/internal/kong/server"
+	"kong-openid-connect/internal/param"
 	"kong-openid-connect/plugin"
 )
-
-// version is stamped by the build.
-var version = "dev"
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -117,7 +116,7 @@ func whereabouts(f *flag.FlagSet, o *options) {
 
 // socketPath is the socket that Kong connects to.
 func (o *options) socketPath() string {
-	return or(o.socket, filepath.Join(o.prefix, "openid-connect.socket"))
+	return cmp.Or(o.socket, filepath.Join(o.prefix, "openid-connect.socket"))
 }
 
 // parse reads a command line without arguments. done says that this was all,
@@ -207,7 +206,7 @@ func check(args []string, in io.Reader, out, errs io.Writer) int {
 	code := 0
 	for _, f := range plugin.Check(in, name) {
 		fmt.Fprintln(out, f)
-		if f.Severity == "error" {
+		if f.Severity == param.Error {
 			code = 1
 		}
 	}

@@ -12,6 +12,9 @@ const (
 	typeJWKS = "application/jwk-set+json"
 )
 
+// unexpected is what is shown of a fault of this program, as Kong puts it.
+const unexpected = "An unexpected error occurred"
+
 // fault is the body of an error as Kong's Admin API writes it.
 type fault struct {
 	Code    int    `json:"code,omitempty"`
@@ -37,7 +40,7 @@ func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		status, b = http.StatusInternalServerError, []byte(`{"message":"An unexpected error occurred"}`)
+		status, b = http.StatusInternalServerError, []byte(`{"message":"`+unexpected+`"}`)
 	}
 	write(w, status, typeJSON, b)
 }
@@ -67,5 +70,5 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, what string, err 
 		message(w, http.StatusServiceUnavailable, "Service unavailable")
 		return
 	}
-	message(w, http.StatusInternalServerError, "An unexpected error occurred")
+	message(w, http.StatusInternalServerError, unexpected)
 }

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
+
+	"github.com/google/uuid"
 )
 
 // Kong's page sizes.
@@ -64,10 +65,30 @@ func withoutPrivate(jwk json.RawMessage) json.RawMessage {
 	return b
 }
 
-type page struct {
-	Data   []shownObject `json:"data"`
-	Offset string        `json:"offset,omitempty"`
-	Next   *string       `json:"next"`
+// page is a part of a collection. Next is the path of the one after it, null for
+// the last.
+type page[T any] struct {
+	Data   []T     `json:"data"`
+	Offset string  `json:"offset,omitempty"`
+	Next   *string `json:"next"`
+}
+
+// writePage answers with size of all, which has one more where there is a next
+// page. path is that of the collection with the arguments that name it.
+func writePage[S, T any](w http.ResponseWriter, q url.Values, path string, all []S, size int, id func(S) string, show func(S) T) {
+	p := page[T]{Data: []T{}}
+	for _, one := range all[:min(len(all), size)] {
+		p.Data = append(p.Data, show(one))
+	}
+	if len(all) > size {
+		p.Offset = encodeOffset(id(all[size-1]))
+		next := path + "offset=" + url.QueryEscape(p.Offset)
+		if q.Has("size") {
+			next += "&size=" + strconv.Itoa(size)
+		}
+		p.Next = &next
+	}
+	writeJSON(w, http.StatusOK, p)
 }
 
 func (h *Handler) listObjects(w http.ResponseWriter, r *http.Request, t target) {
@@ -87,20 +108,7 @@ func (h *Handler) listObjects(w http.ResponseWriter, r *http.Request, t target) 
 		h.fail(w, r, "list discovery objects", err)
 		return
 	}
-	p := page{Data: []shownObject{}}
-	for i, o := range all {
-		if i == size {
-			p.Offset = encodeOffset(all[size-1].ID)
-			next := t.base + "?offset=" + url.QueryEscape(p.Offset)
-			if q.Has("size") {
-				next += "&size=" + strconv.Itoa(size)
-			}
-			p.Next = &next
-			break
-		}
-		p.Data = append(p.Data, show(o))
-	}
-	writeJSON(w, http.StatusOK, p)
+	writePage(w, q, t.base+"?", all, size, func(o Object) string { return o.ID }, show)
 }
 
 func pageSize(q url.Values) (int, *fault) {
@@ -146,17 +154,7 @@ func pageOffset(q url.Values, isID func(string) bool) (string, *fault) {
 }
 
 func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, c := range []byte(s) {
-		hyphen := slices.Contains([]int{8, 13, 18, 23}, i)
-		hex := '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-		if hyphen != (c == '-') || !hyphen && !hex {
-			return false
-		}
-	}
-	return true
+	return len(s) == 36 && uuid.Validate(s) == nil // it takes other forms too
 }
 
 func (h *Handler) clearObjects(w http.ResponseWriter, r *http.Request, _ target) {

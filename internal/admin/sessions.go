@@ -20,12 +20,6 @@ type shownSession struct {
 	Storage  string `json:"storage"`
 }
 
-type sessionPage struct {
-	Data   []shownSession `json:"data"`
-	Offset string         `json:"offset,omitempty"`
-	Next   *string        `json:"next"`
-}
-
 // argument returns a query argument that stands there once.
 func argument(q url.Values, name string, limit int) (string, *fault) {
 	v := q[name]
@@ -61,20 +55,9 @@ func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request, t target)
 		h.failSessions(w, r, "list sessions", err)
 		return
 	}
-	p := sessionPage{Data: []shownSession{}}
-	for i, s := range all {
-		if i == size {
-			p.Offset = encodeOffset(all[size-1].ID)
-			next := t.base + "?subject=" + url.QueryEscape(subject) + "&offset=" + url.QueryEscape(p.Offset)
-			if q.Has("size") {
-				next += "&size=" + strconv.Itoa(size)
-			}
-			p.Next = &next
-			break
-		}
-		p.Data = append(p.Data, shownSession{s.ID, subject, s.Audience, s.Storage})
-	}
-	writeJSON(w, http.StatusOK, p)
+	writePage(w, q, t.base+"?subject="+url.QueryEscape(subject)+"&", all, size, func(s Session) string { return s.ID }, func(s Session) shownSession {
+		return shownSession{s.ID, subject, s.Audience, s.Storage}
+	})
 }
 
 func (h *Handler) endSessions(w http.ResponseWriter, r *http.Request, _ target) {

@@ -57,8 +57,7 @@ func (h *Handler) status(w http.ResponseWriter, r *http.Request) {
 		Status Status
 	}{template.CSS(statusCSS), h.o.Status(r.Context())})
 	if err != nil {
-		h.o.Log.Error("openid-connect: the status page cannot be made", "error", err)
-		message(w, http.StatusInternalServerError, "An unexpected error occurred")
+		h.fail(w, r, "make the status page", err)
 		return
 	}
 	w.Header().Set("Content-Security-Policy", statusPolicy)
