@@ -9,6 +9,7 @@ import (
 	"github.com/Kong/go-pdk/entities"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"kong-openid-connect/internal/kong/wire"
 	"kong-openid-connect/internal/rp"
 )
 
@@ -200,7 +201,7 @@ func (x *Exchange) upstream(e *rp.HeaderEdits) error {
 		if name == "" || sets(e.Set, name) {
 			continue
 		}
-		arg := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name)
+		arg := wire.AppendText(nil, 1, name)
 		if err := c.Set("kong.service.request.clear_header", arg); err != nil {
 			return fmt.Errorf("clearing request headers: %w", err)
 		}
@@ -260,9 +261,9 @@ func FailArgs() []byte { return exitArgs(500, []byte(failure)) }
 
 // exitArgs encodes Kong's ExitArgs without headers.
 func exitArgs(status int, body []byte) []byte {
-	b := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(status))
+	b := wire.AppendInt(nil, 1, int64(status))
 	if len(body) > 0 {
-		b = appendMessage(b, 2, body)
+		b = wire.AppendMessage(b, 2, body)
 	}
 	return b
 }
@@ -272,7 +273,7 @@ func exitArgs(status int, body []byte) []byte {
 func (x *Exchange) respond(d *rp.Decision) error {
 	args := exitArgs(d.Respond.Status, d.Respond.Body)
 	if fields := responseFields(&d.Downstream); len(fields) > 0 {
-		args = appendMessage(args, 3, headerStruct(fields))
+		args = wire.AppendMessage(args, 3, headerStruct(fields))
 	}
 	for _, name := range d.Downstream.Clear {
 		if !validName(name) || sets(d.Downstream.Set, name) {
@@ -345,37 +346,33 @@ func headerStruct(list []rp.Field) []byte {
 			inner := protowire.SizeTag(3) + protowire.SizeBytes(len(v))
 			entry := protowire.SizeTag(1) + protowire.SizeBytes(len(f.Name)) + protowire.SizeTag(2) + protowire.SizeBytes(inner)
 			b = appendPrefix(b, 1, entry)
-			b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), f.Name)
+			b = wire.AppendText(b, 1, f.Name)
 			b = appendPrefix(b, 2, inner)
-			b = protowire.AppendString(protowire.AppendTag(b, 3, protowire.BytesType), v)
+			b = wire.AppendText(b, 3, v)
 			continue
 		}
 		for _, g := range list[i:] {
 			if strings.EqualFold(g.Name, f.Name) {
-				value = appendMessage(value, 1, stringValue(g.Value))
+				value = wire.AppendMessage(value, 1, stringValue(g.Value))
 			}
 		}
-		entry := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), f.Name)
-		entry = appendMessage(entry, 2, appendMessage(nil, 6, value))
-		b = appendMessage(b, 1, entry)
+		entry := wire.AppendText(nil, 1, f.Name)
+		entry = wire.AppendMessage(entry, 2, wire.AppendMessage(nil, 6, value))
+		b = wire.AppendMessage(b, 1, entry)
 	}
 	return b
 }
 
 // keyValue encodes a field as Kong's KV message.
 func keyValue(f rp.Field) []byte {
-	b := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), f.Name)
-	return appendMessage(b, 2, stringValue(f.Value))
+	b := wire.AppendText(nil, 1, f.Name)
+	return wire.AppendMessage(b, 2, stringValue(f.Value))
 }
 
 // stringValue encodes a google.protobuf.Value. It writes an empty string too:
 // without it the value would be null.
 func stringValue(s string) []byte {
-	return protowire.AppendString(protowire.AppendTag(nil, 3, protowire.BytesType), cleanValue(s))
-}
-
-func appendMessage(b []byte, num protowire.Number, message []byte) []byte {
-	return append(appendPrefix(b, num, len(message)), message...)
+	return wire.AppendText(nil, 3, cleanValue(s))
 }
 
 func appendPrefix(b []byte, num protowire.Number, size int) []byte {

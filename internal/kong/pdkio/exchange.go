@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	pdk "github.com/Kong/go-pdk"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"kong-openid-connect/internal/kong/wire"
 	"kong-openid-connect/internal/rp"
@@ -25,7 +24,7 @@ var errManyHeaders = errors.New("the request has as many header lines as Kong sh
 
 // allHeaders is the argument of get_headers: Int{mostHeaders}. Kong's default
 // of 100 would hide an Authorization behind 100 others.
-var allHeaders = []byte{0x08, 0xe8, 0x07}
+var allHeaders = wire.AppendInt(nil, 1, mostHeaders)
 
 // Link is one connection to Kong, over which events come one after another.
 type Link struct {
@@ -107,7 +106,7 @@ func (x *Exchange) Fetch(ctx context.Context, r *rp.Request, needs rp.Needs) err
 
 // Variable returns an nginx variable; "" when there is none of that name.
 func (x *Exchange) Variable(ctx context.Context, name string) (string, error) {
-	arg := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name)
+	arg := wire.AppendText(nil, 1, name)
 	frame, err := x.Call(ctx, "kong.nginx.get_var", arg)
 	if err != nil {
 		return "", fmt.Errorf("reading the nginx variable %s: %w", name, err)

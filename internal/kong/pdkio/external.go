@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"kong-openid-connect/internal/kong/wire"
 	"kong-openid-connect/internal/rp"
 )
@@ -49,7 +47,7 @@ func (x *Exchange) TrustedPeer(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("decoding the address of the peer: %w", err)
 	}
-	arg := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), ip)
+	arg := wire.AppendText(nil, 1, ip)
 	reply, err := x.Call(ctx, "kong.ip.is_trusted", arg)
 	if err != nil {
 		return false, fmt.Errorf("asking whether the peer is trusted: %w", err)

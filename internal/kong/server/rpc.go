@@ -70,41 +70,28 @@ func decodeCall(b []byte) (call, error) {
 
 // appendReturn appends a RpcReturn without a result.
 func appendReturn(b []byte, sequence int64) []byte {
-	b = protowire.AppendTag(b, 1, protowire.VarintType)
-	return protowire.AppendVarint(b, uint64(sequence))
-}
-
-func appendText(b []byte, num protowire.Number, s string) []byte {
-	return protowire.AppendString(protowire.AppendTag(b, num, protowire.BytesType), s)
-}
-
-func appendInt(b []byte, num protowire.Number, v int64) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), uint64(v))
-}
-
-func appendMessage(b []byte, num protowire.Number, message []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), message)
+	return wire.AppendInt(b, 1, sequence)
 }
 
 // statusReturn is the RpcReturn to the commands about an instance.
 func statusReturn(sequence int64, plugin string, id int32, started int64) []byte {
-	status := appendText(nil, 1, plugin)
-	status = appendInt(status, 2, int64(id))
-	status = appendInt(status, 4, started)
-	return appendMessage(appendReturn(nil, sequence), 33, status)
+	status := wire.AppendText(nil, 1, plugin)
+	status = wire.AppendInt(status, 2, int64(id))
+	status = wire.AppendInt(status, 4, started)
+	return wire.AppendMessage(appendReturn(nil, sequence), protowire.Number(startInstance), status)
 }
 
 func namesReturn(sequence int64, plugin string) []byte {
-	return appendMessage(appendReturn(nil, sequence), 31, appendText(nil, 1, plugin))
+	return wire.AppendMessage(appendReturn(nil, sequence), protowire.Number(getPluginNames), wire.AppendText(nil, 1, plugin))
 }
 
 func infoReturn(sequence int64, info *Info) []byte {
-	m := appendText(nil, 1, info.Name)
+	m := wire.AppendText(nil, 1, info.Name)
 	for _, phase := range info.Phases {
-		m = appendText(m, 4, phase)
+		m = wire.AppendText(m, 4, phase)
 	}
-	m = appendText(m, 5, info.Version)
-	m = appendInt(m, 6, int64(info.Priority))
-	m = appendText(m, 7, string(info.Schema))
-	return appendMessage(appendReturn(nil, sequence), 32, m)
+	m = wire.AppendText(m, 5, info.Version)
+	m = wire.AppendInt(m, 6, int64(info.Priority))
+	m = wire.AppendText(m, 7, string(info.Schema))
+	return wire.AppendMessage(appendReturn(nil, sequence), protowire.Number(getPluginInfo), m)
 }

@@ -85,3 +85,19 @@ func Int(message []byte, num protowire.Number) (int64, error) {
 	}
 	return int64(v), nil
 }
+
+// AppendText appends a length-delimited field with text, or with whatever bytes
+// stand for it.
+func AppendText(b []byte, num protowire.Number, s string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, num, protowire.BytesType), s)
+}
+
+// AppendInt appends a varint field.
+func AppendInt(b []byte, num protowire.Number, v int64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), uint64(v))
+}
+
+// AppendMessage appends a field with an encoded message.
+func AppendMessage(b []byte, num protowire.Number, message []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), message)
+}
