@@ -2,11 +2,7 @@ package plugin
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net/url"
-	"sync"
 	"time"
 
 	"kong-openid-connect/internal/cache"
@@ -158,76 +154,4 @@ func (p *relyingProvider) LegacyExchange(ctx context.Context, raw token.Opaque, 
 		return "", err
 	}
 	return tr.AccessToken, nil
-}
-
-// AuthorizationResponse implements rp.Provider.
-func (p *relyingProvider) AuthorizationResponse(ctx context.Context, client int, raw token.Opaque) (url.Values, error) {
-	m, err := p.provider.Metadata(ctx)
-	if err != nil {
-		return nil, providerError(err)
-	}
-	rules := &token.ResponseRules{Issuers: token.Issuers{Expected: []string{m.Issuer}}, Leeway: p.leeway}
-	if len(p.allowed) > 0 {
-		rules.Issuers.Expected = p.allowed
-	}
-	if cl := p.client(client); cl != nil {
-		rules.ClientID = cl.ID()
-	}
-	v, err := token.VerifyJARM(ctx, p.verifier(client, rp.MethodAuthorizationCode), raw.Reveal(), rules, p.now())
-	if err != nil {
-		return nil, tokenError(err)
-	}
-	return v, nil
-}
-
-// decrypter holds the keys by which client i opens what is encrypted for it.
-func decrypter(c *Config, i int) (*token.Decrypter, error) {
-	o := token.DecrypterOptions{Secret: token.Opaque(at(c.ClientSecret, i).Reveal())}
-	if len(c.ClientJWK) > 0 {
-		jwk := at(c.ClientJWK, i)
-		b, err := jwk.marshal()
-		if err != nil {
-			return nil, err
-		}
-		o.JWKs = [][]byte{b}
-	}
-	return token.NewDecrypter(o)
-}
-
-// clientCertificate loads the certificate of tls_client_auth from Kong.
-func clientCertificate(c *Config, env *Environment) op.ClientCertificate {
-	id := string(c.TLSClientAuthCertID)
-	if id == "" {
-		return op.ClientCertificate{}
-	}
-	k := &keptCertificate{id: id, entities: env.Entities}
-	return op.ClientCertificate{ID: id, Load: k.load, InsecureSkipVerify: !c.TLSClientAuthSSLVerify}
-}
-
-// keptCertificate parses a certificate again only when Kong holds another one.
-type keptCertificate struct {
-	id       string
-	entities Entities
-
-	mu     sync.Mutex
-	text   string
-	parsed *tls.Certificate
-}
-
-func (k *keptCertificate) load(ctx context.Context) (*tls.Certificate, error) {
-	e, err := k.entities.Certificate(ctx, "", k.id)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s of tls_client_auth_cert_id: %w", k.id, err)
-	}
-	text := e.Cert + "\x00" + e.Key.Reveal()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.parsed == nil || text != k.text {
-		pair, err := tls.X509KeyPair([]byte(e.Cert), []byte(e.Key.Reveal()))
-		if err != nil {
-			return nil, errors.New("certificate " + k.id + " of tls_client_auth_cert_id and its key do not fit together")
-		}
-		k.text, k.parsed = text, &pair
-	}
-	return k.parsed, nil
 }
