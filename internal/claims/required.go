@@ -28,6 +28,15 @@ func CompileRequired(elements []string) Required {
 // Empty reports whether nothing is required.
 func (r Required) Empty() bool { return len(r.alternatives) == 0 }
 
+// Texts returns the alternatives for messages, the words of each joined by blanks.
+func (r Required) Texts() []string {
+	out := make([]string, len(r.alternatives))
+	for i, words := range r.alternatives {
+		out[i] = strings.Join(words, " ")
+	}
+	return out
+}
+
 // Match reports whether have meets the requirement. Words are compared exactly.
 func (r Required) Match(have []string) bool {
 	if r.Empty() {

@@ -1,13 +1,24 @@
 package rp
 
-import "kong-openid-connect/internal/claims"
+import (
+	"fmt"
+	"strings"
+
+	"kong-openid-connect/internal/claims"
+)
 
 // authorize is claims authorization (behaviour.md 9): every pair must pass,
 // and no forbidden claim may be there.
 func (c *ClaimsPolicy) authorize(id *Identity) error {
 	for i := range c.Require {
-		if r := &c.Require[i]; !r.Required.Match(id.have(r)) {
-			return &Error{Kind: Forbidden, Code: "insufficient_scope", Description: "the required " + r.Name + " are missing", Reason: Reason("missing_" + r.Name)}
+		r := &c.Require[i]
+		if have := id.have(r); !r.Required.Match(have) {
+			verb := "are"
+			if r.Name == requireAudience {
+				verb = "is"
+			}
+			return &Error{Kind: Forbidden, Code: "insufficient_scope", Description: "the required " + r.Name + " " + verb + " missing",
+				Reason: Reason("missing_" + r.Name), Err: r.wanted(have)}
 		}
 	}
 	for _, name := range c.Forbidden {
@@ -16,6 +27,37 @@ func (c *ClaimsPolicy) authorize(id *Identity) error {
 		}
 	}
 	return nil
+}
+
+// What a requirement may be about.
+const (
+	requireScopes   = "scopes"
+	requireAudience = "audience"
+)
+
+// maxShown bounds the values of a claim in a log line.
+const maxShown = 20
+
+// wanted says for the log what was looked for, and what was found. Groups and
+// roles are about a person, so they are only counted.
+func (r *Requirement) wanted(have []string) error {
+	found := fmt.Sprintf("has %d other values", len(have))
+	switch {
+	case len(have) == 0:
+		found = "is absent or empty"
+	case r.Name == requireScopes || r.Name == requireAudience:
+		shown := make([]string, min(len(have), maxShown))
+		for i := range shown {
+			shown[i] = strings.ToValidUTF8(have[i][:min(len(have[i]), 100)], "")
+		}
+		found = fmt.Sprintf("has %q", shown)
+		if len(have) > maxShown {
+			found += fmt.Sprintf(" and %d more", len(have)-maxShown)
+		}
+	case len(have) == 1:
+		found = "has another value"
+	}
+	return fmt.Errorf("the claim %s %s, one of %q is expected", r.Path, found, r.Required.Texts())
 }
 
 // have returns what the caller has of a requirement's kind (behaviour.md 9,

@@ -2,6 +2,7 @@ package rp
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -51,11 +52,13 @@ func (x *Exchange) mapConsumer(ctx context.Context, id *Identity) (*Consumer, er
 	if len(p.Claims) == 0 {
 		return nil, nil
 	}
+	var looked claims.Path
 	for _, path := range p.Claims {
 		v, ok := id.Find(path)
 		if !ok {
 			continue
 		}
+		looked = path
 		c, err := x.lookUpConsumer(ctx, v)
 		if c != nil || err != nil {
 			return c, err
@@ -65,7 +68,11 @@ func (x *Exchange) mapConsumer(ctx context.Context, id *Identity) (*Consumer, er
 	if p.Optional {
 		return nil, nil
 	}
-	return nil, &Error{Kind: Forbidden, Description: "no consumer of Kong's fits the caller", Reason: "no_consumer"}
+	why := fmt.Errorf("the caller has none of the claims %v", p.Claims)
+	if looked != nil {
+		why = fmt.Errorf("none has the value of the claim %v as its %v", looked, p.By)
+	}
+	return nil, &Error{Kind: Forbidden, Description: "no consumer of Kong's fits the caller", Reason: "no_consumer", Err: why}
 }
 
 func (x *Exchange) lookUpConsumer(ctx context.Context, v any) (*Consumer, error) {

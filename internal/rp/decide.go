@@ -106,7 +106,11 @@ func (x *Exchange) identify(ctx context.Context) (*Identity, *Decision, error) {
 	if x.bearer != nil {
 		return nil, nil, &Error{Kind: Unauthorized, Code: "invalid_token", Description: "no method knows the bearer token", Reason: "unknown_token"}
 	}
-	return nil, nil, &Error{Kind: Unauthorized, Description: "no credential was found", Reason: "no_credential"}
+	e := &Error{Kind: Unauthorized, Description: "no credential was found", Reason: "no_credential"}
+	if x.Request.Header.Get(preflightHeader) != "" {
+		e.Err = errPreflight
+	}
+	return nil, nil, e
 }
 
 // admit runs the phases that every method shares once the caller is known.

@@ -2,7 +2,6 @@ package rp
 
 import (
 	"errors"
-	"fmt"
 )
 
 // Kind is the class of an error; one function turns it into a Decision.
@@ -35,10 +34,14 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("%s: %v", e.Description, e.Err)
+	if e.Err == nil {
+		return e.Description
 	}
-	return e.Description
+	cause := e.Err.Error()
+	if cause == e.Description {
+		return cause
+	}
+	return e.Description + ": " + cause
 }
 
 func (e *Error) Unwrap() error { return e.Err }

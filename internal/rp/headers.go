@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -93,6 +94,11 @@ func (x *Exchange) strip(e *HeaderEdits, mapped bool) {
 		}
 	}
 }
+
+// preflightHeader is in every CORS preflight, which has no credentials (Fetch 4.8).
+const preflightHeader = "access-control-request-method"
+
+var errPreflight = errors.New("it is a CORS preflight, which never has one: set run_on_preflight to false, or let Kong's cors plugin answer it")
 
 // preflight passes an OPTIONS request on, without an identity.
 func (x *Exchange) preflight() *Decision {

@@ -76,5 +76,5 @@ type TooLargeError struct {
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the session needs a Cookie header line of %d bytes and the gateway accepts %d: "+
 		"keep the session on the server (session_storage redis or memcached), ask the provider for smaller tokens, "+
-		"or raise the gateway's large_client_header_buffers and this plugin server's limit together", e.Size, e.Limit)
+		"or raise the gateway's large_client_header_buffers and this plugin server's -max-header-line together", e.Size, e.Limit)
 }
