@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -328,6 +329,16 @@ func TestRedirectURI(t *testing.T) {
 		if c := a.setCookies()["authorization"]; c == nil || !c.Secure {
 			t.Errorf("the login cookie over https is not Secure: %v", c)
 		}
+	})
+	t.Run("a trusted proxy that names no port leaves the gateway's", func(t *testing.T) {
+		a := newBrowser(t).from(trustedPeer).get("/app/x", "X-Forwarded-Host", "www.example.test", "X-Forwarded-Proto", "https").want(t, 302)
+		_, port, _ := net.SplitHostPort(strings.TrimPrefix(env.Proxy, "http://"))
+		if got := a.location(t).Query().Get("redirect_uri"); got != "https://www.example.test:"+port+"/app/x" {
+			t.Errorf("redirect_uri %s", got)
+		}
+	})
+	t.Run("a preflight begins a login like any other request", func(t *testing.T) {
+		newBrowser(t).do("OPTIONS", "/app/x", nil, "Origin", "https://spa.example.test", "Access-Control-Request-Method", "GET").want(t, 302)
 	})
 	t.Run("the configured one", func(t *testing.T) {
 		if got := newBrowser(t).begin("/fixed/page").Query().Get("redirect_uri"); got != "http://127.0.0.1:8000/fixed/cb" {

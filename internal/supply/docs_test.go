@@ -147,7 +147,7 @@ func listed(c string) bool {
 // others are words in code type that look like parameters and are none.
 var others = strings.Fields(`authorization_code client_credentials refresh_token form_post kong_oauth2
 	preferred_username realm_access resource_access email_verified access_type offline_access id_token_hint logout_uri not_before
-	nginx_main_env nginx_user nginx_admin_include nginx_worker_processes start_cmd db_update_frequency trusted_ips large_client_header_buffers pg_host token_use
+	nginx_main_env nginx_user nginx_admin_include nginx_worker_processes start_cmd db_update_frequency trusted_ips port_maps large_client_header_buffers pg_host token_use
 	lua_ssl_trusted_certificate pg_ssl pg_ssl_required pg_ssl_verify consumer_id custom_id client_secret_post client_secret_basic
 	private_key_jwt invalid_grant invalid_token invalid_request temporarily_unavailable
 	strip_path url_encoded base64_encoded go_gc_heap_live_bytes backchannel_logout_uri backchannel_logout_session_required`)

@@ -72,7 +72,7 @@ func reasons(t *testing.T) map[string]map[string]bool {
 				case *ast.CallExpr:
 					// The functions within functions that make such an error.
 					switch lastName(n.Fun) {
-					case "deny", "refuse", "notProven", "u":
+					case "deny", "refuse", "notProven", "notAccepted", "u":
 						if len(n.Args) > 1 {
 							add(n.Args[0], "")
 						}
