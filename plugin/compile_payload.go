@@ -66,6 +66,11 @@ type opened struct {
 	read   *rp.ReadTokens
 }
 
+// Weight implements session.Weighted: claims take many times the bytes of their JSON.
+func (o *opened) Weight() int {
+	return 512 + o.tokens.Introspection.Weight() + o.tokens.UserInfo.Weight() + o.read.Weight()
+}
+
 // decodePayload is session.Config.Decode.
 func decodePayload(data []byte) (any, error) {
 	t, err := unpackTokens(data)

@@ -168,7 +168,7 @@ func (x *Exchange) read(raw token.Opaque, kept *atomic.Pointer[token.Token]) (*t
 		return t, nil
 	}
 	t, err := x.Policy.Provider.Decode(raw)
-	if err == nil {
+	if err == nil && t.Claims.Weight() <= roomOf(raw) {
 		kept.Store(t)
 	}
 	return t, err

@@ -183,15 +183,28 @@ type Session struct {
 // zero value has read none. Its tokens are shared and must not be changed.
 type ReadTokens struct {
 	access, id atomic.Pointer[token.Token]
+	room       int    // that the claims of both may take in memory
 	bearer     string // the access token as an Authorization header has it
 }
 
 // NewReadTokens has read none of t, whose access token shares its memory with
 // the header that services get.
 func NewReadTokens(t *StoredTokens) *ReadTokens {
-	r := &ReadTokens{bearer: bearerScheme + t.AccessToken.Reveal()}
+	r := &ReadTokens{bearer: bearerScheme + t.AccessToken.Reveal(), room: roomOf(t.AccessToken) + roomOf(t.IDToken)}
 	t.AccessToken = token.Opaque(r.bearer[len(bearerScheme):])
 	return r
+}
+
+// Weight estimates the memory that the tokens take once they are read, in bytes.
+func (r *ReadTokens) Weight() int { return r.room }
+
+// roomOf is what the claims of a token may take in memory for it to be kept;
+// those of another shape are read each time.
+func roomOf(raw token.Opaque) int {
+	if raw == "" {
+		return 0
+	}
+	return 1536 + 3*len(raw)
 }
 
 // StoredTokens is what a session keeps.

@@ -75,6 +75,40 @@ func TestWhatWasReadOfASessionDecidesNothing(t *testing.T) {
 	}
 }
 
+// bigProvider reads claims that take far more memory than their token.
+type bigProvider struct{ countingProvider }
+
+func (p *bigProvider) Decode(raw token.Opaque) (*token.Token, error) {
+	t, err := p.countingProvider.Decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	big := *t
+	big.Claims = claims.Object{"a": make([]any, 1000)}
+	return &big, nil
+}
+
+// TestATokenThatTakesMoreThanItsRoomIsReadEachTime: what is kept of a session
+// takes no more memory than it was reckoned with.
+func TestATokenThatTakesMoreThanItsRoomIsReadEachTime(t *testing.T) {
+	x := &Exchange{Policy: &Policy{Provider: &bigProvider{}}}
+	var read ReadTokens
+	for range 3 {
+		if got, err := x.read(jws, &read.access); err != nil || got == nil {
+			t.Fatal(err)
+		}
+	}
+	if read.access.Load() != nil {
+		t.Error("it is kept")
+	}
+	if n := x.Policy.Provider.(*bigProvider).decoded; n != 3 {
+		t.Errorf("read %d times", n)
+	}
+	if (&ReadTokens{}).Weight() != 0 || NewReadTokens(&StoredTokens{AccessToken: jws, IDToken: jws}).Weight() < 2*len(jws) {
+		t.Error("the room is not reckoned")
+	}
+}
+
 // endingKeeper lets its session end.
 type endingKeeper struct{ sessionKeeper }
 

@@ -59,11 +59,21 @@ func NewOpenings(o OpeningsOptions) *Openings {
 	})}
 }
 
-// weigh estimates what an opening takes: the data, what it was decoded to, the
-// claims of the tokens in that, and the bookkeeping.
+// Weighted is what Config.Decode makes, where that knows the memory that it
+// takes, in bytes, with what is yet to be read of it.
+type Weighted interface{ Weight() int }
+
+// weigh estimates what an opening takes: the data, what it was decoded to, and
+// the bookkeeping.
 func weigh(_ openingKey, o *opening) uint32 {
 	p := o.payload
-	return uint32(1024 + len(p.subject) + len(p.issuer) + len(p.sid) + 5*len(p.data))
+	n := 1024 + len(p.subject) + len(p.issuer) + len(p.sid) + 3*len(p.data)
+	if w, ok := p.decoded.(Weighted); ok {
+		n += w.Weight()
+	} else {
+		n += 2 * len(p.data)
+	}
+	return uint32(min(n, 1<<30))
 }
 
 // Counts returns how often an opening was found, and how often not.

@@ -115,5 +115,6 @@ func (c *Cache) Weight() uint64 { return c.entries.WeightedSize() }
 // weigh estimates what an entry takes: the raw token, its decoded claims, which
 // take a few times the size of their JSON, and the bookkeeping.
 func weigh(_ CacheKey, e entry) uint32 {
-	return uint32(512 + 6*min(len(e.token.Raw), 1<<24))
+	raw := min(len(e.token.Raw), 1<<24)
+	return uint32(512 + max(6*raw, 2*raw+min(e.token.Claims.Weight(), 1<<30)))
 }

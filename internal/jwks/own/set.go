@@ -48,6 +48,7 @@ type Set struct {
 type snapshot struct {
 	keys []Key
 	read time.Time
+	told uint64 // changes that it had been told of when it was read
 
 	mu      sync.Mutex
 	signers map[string]*token.Signer // by kid and algorithm
@@ -201,10 +202,12 @@ func (s *Set) current(ctx context.Context) (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		next := &snapshot{keys: keys, read: now, signers: map[string]*token.Signer{}}
+		next := &snapshot{keys: keys, read: now, told: told, signers: map[string]*token.Signer{}}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.held = next
+		if s.held == nil || s.held.told <= told { // a late one brings no deleted key back
+			s.held = next
+		}
 		if s.told == told {
 			s.stale = false
 		}
