@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"kong-openid-connect/internal/claims"
 )
 
 // clock is a clock that tests move.
@@ -114,5 +116,18 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestATokenWeighsWhatItsClaimsTake: claims of a few bytes each take hundreds in memory.
+func TestATokenWeighsWhatItsClaimsTake(t *testing.T) {
+	c, err := claims.Decode([]byte(`{"a":[` + strings.Repeat(`{"":1},`, 500) + `1]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := NewCache(CacheOptions{Bytes: 1 << 20, MaxAge: time.Hour, Now: newClock().Now})
+	cache.Put(NewCacheKey("x", [sha256.Size]byte{}, 1), &Token{Raw: Opaque(strings.Repeat("x", 4000)), Claims: c})
+	if w := cache.Weight(); w < uint64(c.Weight()) {
+		t.Errorf("weighs %d, its claims %d", w, c.Weight())
 	}
 }
