@@ -36,7 +36,7 @@ func checkHeaders(c *Config, r *report) {
 		bare, _ := cutBearer(name)
 		switch {
 		case name == "":
-		case !isToken(bare):
+		case !rp.IsToken(bare):
 			r.err(path, "write the name of a header, or name:bearer", "has a character that a header's name may not have")
 		case slices.Contains(framing, rp.Canonical(bare)):
 			r.err(path, "choose another header", "is a header that carries the message itself")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kong-openid-connect/internal/param"
+	"kong-openid-connect/internal/rp"
 )
 
 func checkCredentials(c *Config, r *report) {
@@ -63,7 +64,7 @@ func checkCookies(c *Config, r *report) {
 	}
 	names := map[string]string{}
 	for _, k := range cookies {
-		if !isToken(k.name) {
+		if !rp.IsToken(k.name) {
 			r.err(k.nameAt, "use letters, digits, - and _", "has a character that a cookie's name may not have")
 		}
 		if other := names[k.name]; other != "" {
@@ -91,19 +92,12 @@ func checkCookies(c *Config, r *report) {
 			r.err(k.nameAt, "keep it Secure", "begins with __Secure-, so browsers would drop the cookie")
 		}
 	}
-	if n := c.BearerTokenCookieName; n != "" && !isToken(n) {
+	if n := c.BearerTokenCookieName; n != "" && !rp.IsToken(n) {
 		r.err("bearer_token_cookie_name", "use letters, digits, - and _", "has a character that a cookie's name may not have")
 	}
-	if n := c.JWTSessionCookie; n != "" && !isToken(n) {
+	if n := c.JWTSessionCookie; n != "" && !rp.IsToken(n) {
 		r.err("jwt_session_cookie", "use letters, digits, - and _", "has a character that a cookie's name may not have")
 	}
-}
-
-// isToken reports whether s is a token of RFC 9110 5.6.2.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
-		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
-	})
 }
 
 func badAttribute(s string) bool {

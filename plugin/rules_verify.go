@@ -8,6 +8,7 @@ import (
 
 	"kong-openid-connect/internal/op"
 	"kong-openid-connect/internal/param"
+	"kong-openid-connect/internal/rp"
 )
 
 // checkVerification warns of checks that are switched off.
@@ -42,7 +43,7 @@ func checkPossession(c *Config, r *report) {
 		r.warn("proof_of_possession_mtls_from_header", "set proof_of_possession_mtls", "has no effect while proof_of_possession_mtls is off")
 	}
 	if h := c.ProofOfPossessionMTLSFromHeader; h != nil {
-		if h.CertificateHeaderName != "" && !isToken(h.CertificateHeaderName) {
+		if h.CertificateHeaderName != "" && !rp.IsToken(h.CertificateHeaderName) {
 			r.err("proof_of_possession_mtls_from_header.certificate_header_name", "write the name of a header", "has a character that a header's name may not have")
 		}
 		if !h.SecureSource {

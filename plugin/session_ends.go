@@ -120,15 +120,7 @@ func forget(ctx context.Context, of []*sessions, subject string) {
 }
 
 // kin are the sessions of every configuration of the same provider in this process.
-func (s *sessions) kin() []*sessions {
-	all := s.ends.all(s.issuer)
-	for _, k := range all {
-		if k == s {
-			return all
-		}
-	}
-	return append(all, s)
-}
+func (s *sessions) kin() []*sessions { return s.ends.all(s.issuer) }
 
 // EndLogin implements rp.Sessions.
 func (s *sessions) EndLogin(ctx context.Context, l *token.Logout) error {

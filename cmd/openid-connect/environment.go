@@ -40,7 +40,9 @@ const (
 	maxReplays      = 1_000_000
 	adminGrace      = 5 * time.Second
 	adminRetry      = 250 * time.Millisecond
-	maxSecretFile   = 64 << 10
+	maxSecretFile   = 64 << 10        // bytes
+	maxTrusted      = 16              // files of authorities
+	ownKeysWait     = 5 * time.Second // for own keys that are being made
 )
 
 // process is what runs beside the plugin server, and ends with it.
@@ -136,7 +138,7 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 
 // ownSigner signs with the plugin's own published keys.
 func (p *process) ownSigner(algorithm string) (*token.Signer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), ownKeysWait)
 	defer cancel()
 	return p.backing.Keys.Signer(ctx, algorithm)
 }
@@ -271,8 +273,8 @@ func trusted(o *options, kong env.Settings) ([]string, error) {
 			files = append(files, f)
 		}
 	}
-	if len(files) > 16 {
-		return nil, fmt.Errorf("-trusted-ca: %d files are listed, at most 16 are read", len(files))
+	if len(files) > maxTrusted {
+		return nil, fmt.Errorf("-trusted-ca: %d files are listed, at most %d are read", len(files), maxTrusted)
 	}
 	return files, nil
 }

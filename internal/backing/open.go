@@ -215,9 +215,12 @@ func (b *Backing) WaitReady(ctx context.Context) error {
 	return nil
 }
 
+// healthWait is how long the store may take to say how it is.
+const healthWait = 2 * time.Second
+
 // Health tells how the store is, for the admin endpoint.
 func (b *Backing) Health(ctx context.Context) admin.Health {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, healthWait)
 	defer cancel()
 	return admin.Health{Ready: true, Parts: map[string]error{"store": b.Store.Check(ctx)}}
 }

@@ -57,7 +57,7 @@ func acceptMember(s string) (media string, quality int, ok bool) {
 	media, params, _ := strings.Cut(s, ";")
 	media = strings.ToLower(strings.Trim(media, " \t"))
 	major, minor, ok := strings.Cut(media, "/")
-	if !ok || !isToken(major) || !isToken(minor) {
+	if !ok || !IsToken(major) || !IsToken(minor) {
 		return "", 0, false
 	}
 	quality = 1000
@@ -107,16 +107,6 @@ func writable(media string) string {
 		return contentPlain
 	}
 	return contentJSON
-}
-
-// isToken reports whether s is a token of RFC 9110 5.6.2.
-func isToken(s string) bool {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // errorBody writes an error body of a type of errorType; detail is "" unless

@@ -41,6 +41,17 @@ func Canonical(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
 }
 
+// IsToken reports whether s is a token of RFC 9110 5.6.2, as names of header
+// fields and cookies are.
+func IsToken(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // External is the URL of the request as its client sees it, by the
 // forwarding headers of trusted peers only.
 type External struct {

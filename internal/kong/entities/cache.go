@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sync/singleflight"
 
 	"kong-openid-connect/internal/fault"
@@ -254,16 +255,4 @@ func (e event) ConsumerByUsername(ctx context.Context, ws, name string, ignoreCa
 }
 
 // IsUUID reports whether s has the form of an id of Kong.
-func IsUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, b := range []byte(s) {
-		hyphen := i == 8 || i == 13 || i == 18 || i == 23
-		hex := '0' <= b && b <= '9' || 'a' <= b && b <= 'f' || 'A' <= b && b <= 'F'
-		if hyphen != (b == '-') || !hyphen && !hex {
-			return false
-		}
-	}
-	return true
-}
+func IsUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil } // it takes other forms too

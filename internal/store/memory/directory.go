@@ -21,8 +21,10 @@ const (
 	stateFile    = "state.json"
 	lockFile     = "lock"
 	stateVersion = 1
-	maxState     = 16 << 20
-	lookEvery    = time.Second
+	maxState     = 16 << 20             // bytes of the state file
+	lookEvery    = time.Second          // between looks at what other processes wrote
+	lockWait     = 3 * time.Second      // for the lock of the directory
+	lockLook     = 2 * time.Millisecond // between attempts to take it
 )
 
 // directory is the state directory. Files are replaced by rename, under a lock
@@ -74,9 +76,9 @@ func (d *directory) close() {
 	}
 }
 
-// lock waits for the directory's lock, a few seconds at most.
+// lock waits for the directory's lock, for lockWait at most.
 func (d *directory) lock(ctx context.Context) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	f, err := os.OpenFile(filepath.Join(d.path, lockFile), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -95,7 +97,7 @@ func (d *directory) lock(ctx context.Context) (unlock func(), err error) {
 		case <-ctx.Done():
 			_ = f.Close()
 			return nil, fmt.Errorf("state directory: lock: %w", ctx.Err())
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(lockLook):
 		}
 	}
 }

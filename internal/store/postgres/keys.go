@@ -113,7 +113,7 @@ func (s *Store) DeleteOwnKey(ctx context.Context, kid string) error {
 // fail, the next look at the table makes up for it.
 func (s *Store) changedKeys(ctx context.Context) error {
 	if err := s.sync(ctx, syncKeys); err != nil {
-		s.log.Warn("openid-connect: own keys cannot be read again", "error", err)
+		s.log.Warn("openid-connect: own keys that this node changed cannot be read again yet; the next look makes up for it", "error", err)
 	}
 	return nil
 }

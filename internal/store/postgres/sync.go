@@ -57,13 +57,18 @@ func (s *Store) sync(ctx context.Context, what syncKind) error {
 const (
 	heartbeat  = 15 * time.Second // between looks while notifications arrive
 	cleanEvery = time.Minute      // there is a row for each DPoP proof
-	longRetry  = 5 * time.Second
+
+	firstRetry  = 50 * time.Millisecond  // after a look that failed
+	firstListen = 100 * time.Millisecond // after a connection that ended
+	longRetry   = 5 * time.Second        // what both grow to
+	steady      = time.Minute            // a connection that lived as long is no failure
+	deafRetry   = time.Minute            // after notifications that did not arrive
 )
 
 // run makes the tables and keeps memory current: at once when told, and every
 // so often in any case.
 func (s *Store) run(ctx context.Context) {
-	pause := 50 * time.Millisecond
+	pause := firstRetry
 	failed := false
 	cleaned := s.now()
 	for ctx.Err() == nil {
@@ -84,7 +89,7 @@ func (s *Store) run(ctx context.Context) {
 			failed = false
 			s.log.Info("openid-connect: the store can be read again")
 		}
-		pause = 50 * time.Millisecond
+		pause = firstRetry
 		if now := s.now(); now.Sub(cleaned) >= cleanEvery {
 			cleaned = now
 			s.clean(ctx)
@@ -158,7 +163,7 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // listen keeps a connection that hears of changes.
 func (s *Store) listen(ctx context.Context) {
-	pause := 100 * time.Millisecond
+	pause := firstListen
 	for ctx.Err() == nil {
 		if s.db.WaitUp(ctx) != nil {
 			return
@@ -171,11 +176,11 @@ func (s *Store) listen(ctx context.Context) {
 			return
 		}
 		if errors.Is(err, errDeaf) {
-			sleep(ctx, time.Minute)
+			sleep(ctx, deafRetry)
 			continue
 		}
-		if s.now().Sub(start) > time.Minute {
-			pause = 100 * time.Millisecond
+		if s.now().Sub(start) > steady {
+			pause = firstListen
 		}
 		sleep(ctx, pause)
 		pause = min(2*pause, longRetry)
