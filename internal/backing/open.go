@@ -95,10 +95,15 @@ func Open(o Options) (*Backing, error) {
 	b.Entities = entities.NewCache(lookups, updateFrequency(o.Kong), o.Now)
 	var keys own.Store = OwnKeys{b.Store}
 	if o.KeysFile != "" {
-		if keys, err = own.OpenFile(o.KeysFile); err != nil {
+		file, err := own.OpenFile(o.KeysFile)
+		if err != nil {
 			b.Close()
 			return nil, err
 		}
+		if file.Loose() {
+			o.Log.Warn("openid-connect: the file of private keys can be read by others than its owner", "file", o.KeysFile)
+		}
+		keys = file
 	}
 	b.Keys = own.New(own.Options{Store: keys, Now: o.Now, Log: o.Log})
 	b.stop = append(b.stop, Connect(b.Store, nil, b.Keys))

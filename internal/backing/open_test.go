@@ -162,7 +162,7 @@ func TestKeysFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`{"keys":[`+k.Private.Reveal()+`]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b, _ := open(t, Options{Prefix: t.TempDir(), Kong: env.Settings{"database": "off"}, KeysFile: file})
+	b, log := open(t, Options{Prefix: t.TempDir(), Kong: env.Settings{"database": "off"}, KeysFile: file})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	b.Run(ctx)
@@ -175,6 +175,15 @@ func TestKeysFile(t *testing.T) {
 	}
 	if err := (Keys{Set: b.Keys}).Rotate(t.Context()); !errors.Is(err, admin.ErrReadOnly) {
 		t.Errorf("rotate: %v", err)
+	}
+	if strings.Contains(log.String(), file) {
+		t.Errorf("a file that its owner alone reads is spoken of: %s", log.String())
+	}
+	if err := os.Chmod(file, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, log := open(t, Options{Prefix: t.TempDir(), Kong: env.Settings{"database": "off"}, KeysFile: file}); !strings.Contains(log.String(), file) {
+		t.Errorf("nothing is said of private keys that others may read: %s", log.String())
 	}
 	if _, err := Open(Options{Prefix: t.TempDir(), Kong: env.Settings{"database": "off"}, KeysFile: file + ".none"}); err == nil {
 		t.Error("a keys file that is not there was taken")

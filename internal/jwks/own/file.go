@@ -28,8 +28,15 @@ type File struct {
 	path string
 
 	mu   sync.Mutex
-	info os.FileInfo
+	info os.FileInfo // of the keys
 	keys []Key
+}
+
+// Loose reports that others than the owner may read the file.
+func (f *File) Loose() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.info.Mode().Perm()&0o077 != 0
 }
 
 // OpenFile reads a file of keys. The error names no content.

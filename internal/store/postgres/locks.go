@@ -41,6 +41,9 @@ func (s *Store) Once(ctx context.Context, key string, lease, keep time.Duration,
 		return nil, err
 	}
 	mine := uuid.NewString()
+	// The context of the work ends before the lease, which begins when the database has it.
+	work, cancel := context.WithTimeout(ctx, lease)
+	defer cancel()
 	row, err := s.takeLock(ctx, key, mine, lockHeld, lease)
 	if err != nil {
 		return nil, err
@@ -54,8 +57,6 @@ func (s *Store) Once(ctx context.Context, key string, lease, keep time.Duration,
 			s.finishLock(ctx, key, mine, lockFailed, 0, nil)
 		}
 	}()
-	work, cancel := context.WithTimeout(ctx, lease)
-	defer cancel()
 	result, err := do(work)
 	if err == nil && len(result) > store.MaxResult {
 		err = fmt.Errorf("result of %d bytes: %w", len(result), store.ErrTooLarge)
