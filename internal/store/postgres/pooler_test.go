@@ -101,10 +101,10 @@ func TestBehindAPooler(t *testing.T) {
 		kong["pg_port"] = strconv.Itoa(port)
 		return kong
 	}
+	looking := Options{Poll: 50 * time.Millisecond} // what is tested is that they look, not how often
 	t.Run("changes are found by looking", func(t *testing.T) {
 		kong := kongOf(t)
-		a := openStore(t, kong, Options{})
-		b := openStore(t, kong, Options{})
+		a, b := openStore(t, kong, looking), openStore(t, kong, looking)
 		ready(t, a, b)
 		for i := range 10 {
 			key := strconv.Itoa(i)
@@ -137,7 +137,7 @@ func TestBehindAPooler(t *testing.T) {
 	})
 	storetest.Run(t, func(t *testing.T) storetest.Nodes {
 		kong := kongOf(t)
-		a, b := openStore(t, kong, Options{}), openStore(t, kong, Options{})
+		a, b := openStore(t, kong, looking), openStore(t, kong, looking)
 		ready(t, a, b)
 		return storetest.Nodes{A: a, B: b, Eventually: eventually}
 	})
