@@ -336,3 +336,35 @@ func TestASessionsTextIsNoRememberCookie(t *testing.T) {
 	c.pass(2 * time.Hour)
 	b.hasNot(m)
 }
+
+// TestAReplacedCookieGoesOnNoLongerThoughItIsKept: its grace is ten seconds, and a
+// touch of the one that the browser has is none of a copy's.
+func TestAReplacedCookieGoesOnNoLongerThoughItIsKept(t *testing.T) {
+	lists(t, func(t *testing.T, c *clock, r session.Revocations, in func(*session.Config)) {
+		m := c.manager(t, in, with(newOpenings()))
+		b := newBrowser(t)
+		b.login(m, "alex", "data")
+		b.has(m, "alex", "data")
+		untouched := b.copy()
+		c.pass(10 * time.Minute)
+		if b.touch(m) == 0 {
+			t.Fatal("no touch")
+		}
+		b.has(m, "alex", "data")
+		c.pass(5 * time.Minute) // fifteen since the copy was used
+		untouched.hasNot(m, session.IdlingTimeout)
+		s := b.has(m, "alex", "data")
+		replaced := b.copy()
+		replaced.has(m, "alex", "data")
+		s.Data = []byte("refreshed")
+		set, err := m.Save(t.Context(), b.input(), s)
+		b.take(set, err)
+		c.pass(9 * time.Second)
+		if s, why := replaced.open(m); s == nil {
+			t.Fatalf("no grace: %v", why)
+		}
+		c.pass(2 * time.Second)
+		replaced.hasNot(m, session.Revoked, session.NotStored)
+		b.has(m, "alex", "refreshed")
+	})
+}
