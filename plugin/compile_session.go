@@ -168,6 +168,9 @@ func newSessions(c *Config, env *Environment, digest [32]byte) (*sessions, error
 		names: []string{c.SessionCookieName}, locks: where.locks, where: where, indexed: cfg.StoreMetadata, issuer: normalIssuer(c),
 		ends: &env.Ends, observer: env.Observer, now: env.Now, log: env.logOf(c),
 	}
+	cfg.Unlisted = func() {
+		s.log.Warn("openid-connect: the list of ended sessions is full; cookies that were replaced stay good until their timers or their login end: lower session_absolute_timeout, or keep the list in Redis (session_revocation_storage)")
+	}
 	if c.SessionRemember {
 		s.names = append(s.names, c.SessionRememberCookieName)
 	}

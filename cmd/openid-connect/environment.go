@@ -118,7 +118,7 @@ func newProcess(o *options, log, audit *slog.Logger) (_ *process, err error) {
 		Observer:      p.metrics,
 		Audit:         audit,
 	}
-	publish(p.metrics, p.env.Tokens, p.env.Openings, p.env.Caches)
+	publish(p.metrics, p.env.Tokens, p.env.Openings, p.env.Caches, p.env.Revocations)
 	discovery := backing.Discovery{Store: b.Store, Registry: providers}
 	var status func(context.Context) admin.Status
 	if o.statusPage {

@@ -76,7 +76,7 @@ func appendTo(flag, path string) (io.Writer, error) {
 }
 
 // publish adds what is counted elsewhere to the metrics.
-func publish(m *metrics.Metrics, tokens *token.Cache, openings *session.Openings, caches *plugin.Caches) {
+func publish(m *metrics.Metrics, tokens *token.Cache, openings *session.Openings, caches *plugin.Caches, list session.Revocations) {
 	cache := func(name string, count func() plugin.Count) {
 		labels := map[string]string{"cache": name}
 		m.Counter("cache_hits_total", "Values that were found in a cache.", labels, func() uint64 { return count().Hits })
@@ -91,6 +91,12 @@ func publish(m *metrics.Metrics, tokens *token.Cache, openings *session.Openings
 	cache("sessions", func() plugin.Count {
 		h, miss := openings.Counts()
 		return plugin.Count{Hits: h, Misses: miss, Entries: openings.Len(), Bytes: openings.Weight()}
+	})
+	m.Gauge("revocations", "Ended sessions and logins that this node lists in memory, of at most 2097152.", nil, func() float64 {
+		if l, ok := list.(interface{ Listed() int }); ok {
+			return float64(l.Listed())
+		}
+		return 0
 	})
 	for k, c := range caches.Counts() {
 		cache(c.Name, func() plugin.Count { return caches.Counts()[k] })

@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"kong-openid-connect/internal/admin"
 	"kong-openid-connect/internal/backing"
+	"kong-openid-connect/internal/session"
 	"kong-openid-connect/internal/token"
 )
 
@@ -48,5 +51,18 @@ func TestSize(t *testing.T) {
 		if got := size(bytes); got != want {
 			t.Errorf("%v is %s, not %s", bytes, got, want)
 		}
+	}
+}
+
+func TestRevocationsAreCounted(t *testing.T) {
+	p := quietProcess(t)
+	now := time.Now()
+	if err := p.env.Revocations.Revoke(t.Context(), session.SubjectKey("https://idp.example.com", "alex"), now, now.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRecorder()
+	p.metrics.Handler().ServeHTTP(r, httptest.NewRequest("GET", "/", nil))
+	if !strings.Contains(r.Body.String(), "\nopenid_connect_revocations 1\n") {
+		t.Errorf("%.2000s", r.Body)
 	}
 }

@@ -69,6 +69,9 @@ type Config struct {
 	HashStorageKey bool
 	HashSubject    bool
 	Revocations    Revocations // nil: nothing is revoked
+	// Unlisted is called when Revocations has no room for a session that was
+	// replaced (an error with `Full() bool`). nil: then the replacing fails.
+	Unlisted func()
 
 	// Decode makes of Data what Session.Decoded returns. What it makes is shared
 	// by requests and has to refer to nothing of them; with an error there is no

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"kong-openid-connect/internal/claims"
@@ -116,4 +117,10 @@ func (m *Manager) MaxLife() time.Duration {
 		return maxTTL
 	}
 	return life
+}
+
+// isFull says whether a list refused for want of room.
+func isFull(err error) bool {
+	var f interface{ Full() bool }
+	return errors.As(err, &f) && f.Full()
 }

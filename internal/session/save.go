@@ -240,7 +240,11 @@ func (m *Manager) replace(ctx context.Context, in Input, j *jar, s, next *Sessio
 		}
 	}
 	if m.c.Revocations != nil {
-		if err := m.c.Revocations.Revoke(ctx, s.h.revocationKey(), m.c.Now().Add(grace), m.revokedUntil(&s.h, s.first)); err != nil {
+		err := m.c.Revocations.Revoke(ctx, s.h.revocationKey(), m.c.Now().Add(grace), m.revokedUntil(&s.h, s.first))
+		if m.c.Unlisted != nil && isFull(err) {
+			// Its copies end by their timers, and with their login: next must not be lost for them.
+			m.c.Unlisted()
+		} else if err != nil {
 			return nil, &StorageError{"revoke the replaced session", err}
 		}
 	}
@@ -261,7 +265,12 @@ func (m *Manager) lost(ctx context.Context, in Input, s *Session) (*Session, err
 func (m *Manager) endPrevious(ctx context.Context, j *jar, next *Session) error {
 	for _, p := range m.present(j) {
 		if _, same := m.mine(&p.h, p.key); same && p.h.id != next.h.id {
-			if err := m.endHeader(ctx, p.key, &p.h, 0, false); err != nil {
+			err := m.endHeader(ctx, p.key, &p.h, 0, false)
+			if m.c.Unlisted != nil && isFull(err) {
+				m.c.Unlisted()
+				err = m.endHeader(ctx, p.key, &p.h, 0, true)
+			}
+			if err != nil {
 				return err
 			}
 		}

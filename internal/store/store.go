@@ -41,7 +41,7 @@ const (
 	MaxContent  = 4 << 20  // bytes of an object
 	MaxObjects  = 4096     // discovery objects
 	MaxPageSize = 1000     // objects of a page
-	MaxRevoked  = 1 << 21  // revocations held in memory
+	MaxRevoked  = 1 << 21  // revocations held in memory, an eighth of them not for single sessions
 	MaxKey      = 512      // bytes of a revocation's or lock's key
 	MaxResult   = 64 << 10 // bytes of a lock's result
 )
@@ -53,7 +53,18 @@ var ErrNotFound = errors.New("not found")
 var ErrTooLarge = errors.New("larger than the store takes")
 
 // ErrFull says that the store holds as much as it may.
-var ErrFull = errors.New("the store is full")
+var ErrFull error = full{}
+
+type full struct{}
+
+func (full) Error() string { return "the store is full" }
+
+// Full lets packages that do not know this one tell the error.
+func (full) Full() bool { return true }
+
+// SingleSession begins the names of revocations of one session's id. There is
+// one for each renewal, so they may not take the room of those that end logins.
+const SingleSession = "session:"
 
 // Unavailable says that the store cannot be asked now; the operation may be
 // tried again. Where it stands in the way of a secret, nothing may be invented

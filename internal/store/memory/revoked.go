@@ -51,6 +51,9 @@ func (s *Store) Revoke(ctx context.Context, key string, from, until time.Time) e
 	return nil
 }
 
+// Listed returns how many revocations this node holds in memory.
+func (s *Store) Listed() int { return s.revoked.Len() }
+
 // Revoked implements store.Revocations.
 func (s *Store) Revoked(_ context.Context, keys ...string) (bool, error) {
 	if err := s.tail(); err != nil {
@@ -160,7 +163,7 @@ func (d *directory) readRevoked(l *revoked.List, first bool) error {
 		d.offset += int64(len(line))
 		if v, ok := parseRevocation(line); ok {
 			at := time.UnixMicro(v.From)
-			if _, err := l.Add(v.Key, revoked.Span{From: at, Latest: at, Until: time.UnixMicro(v.Until)}); err != nil {
+			if err := l.Learn(v.Key, revoked.Span{From: at, Latest: at, Until: time.UnixMicro(v.Until)}); err != nil {
 				return err
 			}
 		}

@@ -67,6 +67,9 @@ func parseRevocation(payload string) (key string, s revoked.Span, ok bool) {
 	return parts[4], s, true
 }
 
+// Listed returns how many revocations this node holds in memory.
+func (s *Store) Listed() int { return s.revoked.Len() }
+
 // Revoked implements store.Revocations. It asks nothing: this node's list is
 // what it was told. Before the list was read once it is an error.
 func (s *Store) Revoked(_ context.Context, keys ...string) (bool, error) {
@@ -116,8 +119,7 @@ WHERE (written_at, key) > ($1, $2) AND until > clock_timestamp() ORDER BY writte
 			_, err = pgx.ForEachRow(rows, []any{&k, &span.From, &span.Latest, &span.Until, &written}, func() error {
 				n++
 				at, key = written, k
-				_, err := s.revoked.Add(k, span)
-				return err
+				return s.revoked.Learn(k, span)
 			})
 			return err
 		})

@@ -260,7 +260,7 @@ func (s *Store) await(ctx context.Context, c *pgx.Conn, word string, d time.Dura
 			return true, nil
 		case len(p) > 2 && p[0] == 'r':
 			if key, span, ok := parseRevocation(p); ok {
-				if _, err := s.revoked.Add(key, span); err != nil {
+				if err := s.revoked.Learn(key, span); err != nil {
 					s.log.Error("openid-connect: a revocation cannot be taken over", "error", err)
 				}
 			}

@@ -1,10 +1,12 @@
 // Package revoked holds the list of revocations in memory, for the stores. It
 // is bounded, and when it is full it refuses: a revocation is never dropped
-// before its time.
+// before its time. An eighth is kept free of single sessions.
 package revoked
 
 import (
 	"crypto/sha256"
+	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +38,9 @@ type span struct{ from, latest, until int64 } // Unix microseconds
 // sweepEvery is how many additions pass between two sweeps.
 const sweepEvery = 4096
 
+// sweepPause passes at least between two sweeps of a full list.
+const sweepPause = 10 * time.Second
+
 // List is safe for concurrent use.
 type List struct {
 	now func() time.Time
@@ -44,6 +49,8 @@ type List struct {
 	mu    sync.RWMutex
 	spans map[digest]span
 	added int
+	// nextSweep is when a full list is swept again: it takes long where it frees nothing.
+	nextSweep time.Time
 }
 
 // NewList returns an empty list of at most max keys (store.MaxRevoked where 0).
@@ -72,9 +79,11 @@ func (l *List) Add(key string, s Span) (changed bool, err error) {
 		l.sweep(now)
 	}
 	old, known := l.spans[d]
-	if !known && len(l.spans) >= l.max {
-		l.sweep(now)
-		if len(l.spans) >= l.max {
+	if most := l.room(key); !known && len(l.spans) >= most {
+		if !now.Before(l.nextSweep) {
+			l.sweep(now)
+		}
+		if len(l.spans) >= most {
 			return false, store.ErrFull
 		}
 	}
@@ -86,8 +95,25 @@ func (l *List) Add(key string, s Span) (changed bool, err error) {
 	return next != old, nil
 }
 
+func (l *List) room(key string) int {
+	if strings.HasPrefix(key, store.SingleSession) {
+		return l.max - l.max/8
+	}
+	return l.max
+}
+
+// Learn lists what another node did. A single session that finds no room is left
+// out, so that what comes after it is learned: its copy ends by its own timers.
+func (l *List) Learn(key string, s Span) error {
+	_, err := l.Add(key, s)
+	if errors.Is(err, store.ErrFull) && strings.HasPrefix(key, store.SingleSession) {
+		return nil
+	}
+	return err
+}
+
 func (l *List) sweep(now time.Time) {
-	l.added = 0
+	l.added, l.nextSweep = 0, now.Add(sweepPause)
 	t := now.UnixMicro()
 	for d, s := range l.spans {
 		if s.until <= t {

@@ -42,6 +42,36 @@ func TestListIsBounded(t *testing.T) {
 	}
 }
 
+// TestSingleSessionsLeaveRoom: renewals must not keep logouts from being listed.
+func TestSingleSessionsLeaveRoom(t *testing.T) {
+	now := time.Unix(1000, 0)
+	l := NewList(func() time.Time { return now }, 16)
+	span := Span{From: now, Latest: now, Until: now.Add(time.Hour)}
+	for i := range 14 {
+		if _, err := l.Add(fmt.Sprint(store.SingleSession, i), span); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.Add(store.SingleSession+"one more", span); !errors.Is(err, store.ErrFull) {
+		t.Errorf("a session beyond the room of sessions: %v", err)
+	}
+	if err := l.Learn(store.SingleSession+"of another node", span); err != nil || l.Len() != 14 {
+		t.Errorf("a session that another node listed: %v, %d listed", err, l.Len())
+	}
+	for _, key := range []string{"chain:a", "subject:b"} {
+		if err := l.Learn(key, span); err != nil || !l.Revoked(key) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if err := l.Learn("chain:c", span); !errors.Is(err, store.ErrFull) {
+		t.Errorf("a login beyond all room: %v", err)
+	}
+	now = now.Add(time.Hour)
+	if _, err := l.Add(store.SingleSession+"later", Span{From: now, Latest: now, Until: now.Add(time.Hour)}); err != nil || l.Len() != 1 {
+		t.Errorf("after all ended: %v, %d listed", err, l.Len())
+	}
+}
+
 func BenchmarkRevokedOfAMillion(b *testing.B) {
 	now := time.Unix(1000, 0)
 	l := NewList(func() time.Time { return now }, 0)
