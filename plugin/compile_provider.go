@@ -66,6 +66,7 @@ func providerConfig(c *Config, env *Environment) op.Config {
 		},
 		JWKSURI:             string(c.JWKSEndpoint),
 		ExtraJWKSURIs:       urls(c.ExtraJWKSURIs),
+		IssuerKeys:          issuerKeys(c),
 		DiscoveryHeaders:    fields(c.DiscoveryHeadersNames, c.DiscoveryHeadersValues),
 		VerifyParameters:    c.VerifyParameters,
 		Parameters:          op.Parameters{ResponseType: strings.Join(c.ResponseType, " "), ResponseMode: string(c.ResponseMode), Scopes: c.Scopes, AuthMethods: authMethods(c)},
@@ -73,6 +74,14 @@ func providerConfig(c *Config, env *Environment) op.Config {
 		CacheTTL:            seconds(c.CacheTTL),
 		HTTP:                httpOf(c, env),
 	}
+}
+
+func issuerKeys(c *Config) []op.IssuerKeys {
+	var keys []op.IssuerKeys
+	for _, k := range c.IssuerKeys {
+		keys = append(keys, op.IssuerKeys{Issuer: k.Issuer, URIs: urls(k.JWKSURIs)})
+	}
+	return keys
 }
 
 func newRelyingProvider(c *Config, env *Environment) (*relyingProvider, error) {

@@ -24,7 +24,8 @@ func identityDigest(c *Config) [32]byte {
 		Pseudo, Signature, Claims, Nonce, HS, SSL          bool
 		Ignore                                             []UnverifiedGrant
 		DPoP, MTLS                                         PossessionMode
-		ClientDPoP                                         ClientDPoP `json:",omitempty"`
+		ClientDPoP                                         ClientDPoP        `json:",omitempty"`
+		Bound                                              []IssuerKeySource `json:",omitempty"`
 		// What is set where less is verified, or by another endpoint.
 		Inactive, CertificateSSL     bool   `json:",omitempty"`
 		MTLSToken, MTLSIntrospection string `json:",omitempty"`
@@ -37,6 +38,7 @@ func identityDigest(c *Config) [32]byte {
 		Pseudo: c.UsingPseudoIssuer, Signature: c.VerifySignature, Claims: c.VerifyClaims, Nonce: c.VerifyNonce, HS: c.EnableHSSignatures, SSL: c.SSLVerify,
 		Inactive: !c.IntrospectionCheckActive, CertificateSSL: c.TLSClientAuthCertID != "" && !c.TLSClientAuthSSLVerify,
 		MTLSToken: string(c.MTLSTokenEndpoint), MTLSIntrospection: string(c.MTLSIntrospectionEndpoint),
+		Bound:  c.IssuerKeys,
 		Ignore: c.IgnoreSignature, DPoP: c.ProofOfPossessionDPoP, MTLS: c.ProofOfPossessionMTLS,
 	}
 	if c.ClientDPoP != ClientDPoPOff {

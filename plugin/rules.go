@@ -26,6 +26,7 @@ var rules = []rule{
 	}},
 	{name: "issuer", run: checkIssuer},
 	{name: "plain http", run: checkPlainHTTP},
+	{name: "issuer keys", run: checkIssuerKeys},
 	{name: "clients", run: checkClients, checks: []param.Check{
 		conditional("config.client_auth", listWith(ClientAuthTLS), "config.tls_client_auth_cert_id", needed, ""),
 		conditional("config.client_auth", listWith(ClientAuthSelfSignedTLS), "config.tls_client_auth_cert_id", needed, ""),

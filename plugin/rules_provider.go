@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
+	"kong-openid-connect/internal/claims"
 	"kong-openid-connect/internal/param"
 )
 
@@ -28,7 +30,7 @@ func checkIssuer(c *Config, r *report) {
 	if !c.UsingPseudoIssuer {
 		return
 	}
-	if c.JWKSEndpoint == "" && len(c.ExtraJWKSURIs) == 0 && c.uses(MethodBearer, MethodAuthorizationCode) {
+	if c.JWKSEndpoint == "" && len(c.ExtraJWKSURIs) == 0 && len(c.IssuerKeys) == 0 && c.uses(MethodBearer, MethodAuthorizationCode) {
 		r.warn("jwks_endpoint", "set it", "is missing, and with using_pseudo_issuer no keys are discovered")
 	}
 	if c.allMethods() {
@@ -82,6 +84,20 @@ func checkPlainHTTP(c *Config, r *report) {
 	}
 	for i, u := range c.ExtraJWKSURIs {
 		warn(fmt.Sprintf("extra_jwks_uris[%d]", i+1), string(u))
+	}
+	for i, k := range c.IssuerKeys {
+		for j, u := range k.JWKSURIs {
+			warn(fmt.Sprintf("issuer_keys[%d].jwks_uris[%d]", i+1, j+1), string(u))
+		}
+	}
+}
+
+// checkIssuerKeys looks for keys that verify no token.
+func checkIssuerKeys(c *Config, r *report) {
+	for i, k := range c.IssuerKeys {
+		if !slices.ContainsFunc(c.IssuersAllowed, func(allowed string) bool { return claims.SameIssuer(allowed, k.Issuer) }) {
+			r.warn(fmt.Sprintf("issuer_keys[%d].issuer", i+1), "add it there, beside the provider's own", "is not among issuers_allowed, so none of its tokens is accepted")
+		}
 	}
 }
 

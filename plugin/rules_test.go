@@ -59,6 +59,9 @@ var badConfigurations = map[string]struct{ config, path, text string }{
 	"redirect without scheme":      {`"redirect_uri":["app.example.com/cb"]`, "redirect_uri[1]", "does not begin with http"},
 	"redirect to javascript":       {`"login_redirect_uri":["javascript:alert(1)"]`, "login_redirect_uri[1]", "does not begin with http"},
 	"redirect with backslash":      {`"forbidden_redirect_uri":["https://a\\b"]`, "forbidden_redirect_uri[1]", "not a URL"},
+	"keys of an issuer from ftp":   {`"issuer_keys":[{"issuer":"https://b.example.org","jwks_uris":["ftp://x/y"]}]`, "issuer_keys[1].jwks_uris[1]", "does not begin with http"},
+	"keys of nobody":               {`"issuer_keys":[{"jwks_uris":["https://x/y"]}]`, "issuer_keys[1].issuer", "missing"},
+	"an issuer without keys":       {`"issuer_keys":[{"issuer":"https://b.example.org","jwks_uris":[]}]`, "issuer_keys[1].jwks_uris", "at least"},
 	"keys from ftp":                {`"extra_jwks_uris":["ftp://x/y"]`, "extra_jwks_uris[1]", "does not begin with http"},
 	"certificate id":               {`"tls_client_auth_cert_id":"mine"`, "tls_client_auth_cert_id", "is not a UUID"},
 	"port":                         {`"session_memcached_port":65536`, "session_memcached_port", "out of range"},
@@ -137,6 +140,8 @@ func TestBadConfigurations(t *testing.T) {
 
 // doubtfulConfigurations are accepted with a warning.
 var doubtfulConfigurations = map[string]struct{ config, path, text string }{
+	"keys of no allowed issuer":   {`"issuers_allowed":["https://idp.example.com"],"issuer_keys":[{"issuer":"https://b.example.org","jwks_uris":["https://b.example.org/keys"]}]`, "issuer_keys[1].issuer", "is not among issuers_allowed"},
+	"bound keys in clear":         {`"issuers_allowed":["https://b.example.org/"],"issuer_keys":[{"issuer":"https://b.example.org","jwks_uris":["http://b.example.org/keys"]}]`, "issuer_keys[1].jwks_uris[1]", "is plain http"},
 	"pairs":                       {`"token_post_args_names":["a","b"],"token_post_args_values":["c"]`, "token_post_args_names", "has 2 elements and token_post_args_values has 1"},
 	"claims and names":            {`"upstream_headers_names":["a"]`, "upstream_headers_names", "upstream_headers_claims has 0"},
 	"signature":                   {`"verify_signature":false`, "verify_signature", "anyone can write a token"},

@@ -40,7 +40,7 @@ func (k *keys) Candidates(ctx context.Context, issuer string, _ token.Header, re
 		return nil, p.unavailable(err)
 	}
 	if loose {
-		p.warnOnce(ctx, "extra_jwks_uris are used for an issuer that they are not bound to: whoever signs with them can speak for that issuer; where that must not be, give it a plugin of its own", "configured", p.issuer, "issuer", printable(issuer, 200))
+		p.warnOnce(ctx, "extra_jwks_uris are used for an issuer that they are not bound to: whoever signs with them can speak for that issuer; where that must not be, bind its keys by issuer_keys", "configured", p.issuer, "issuer", printable(issuer, 200))
 	}
 	return found, nil
 }
