@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"kong-openid-connect/internal/roots"
 	"log"
 	"net"
 	"net/http"
@@ -22,6 +21,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"kong-openid-connect/internal/roots"
 )
 
 func get(t testing.TB, c HTTP, roots *x509.CertPool, address string) (*answer, error) {

@@ -3,6 +3,7 @@ package rp
 import (
 	"context"
 	"errors"
+
 	"kong-openid-connect/internal/claims"
 )
 
